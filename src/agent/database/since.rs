@@ -1,0 +1,62 @@
+//! Finds rows that were written after a rebuild, before the old file is put back. Changes nothing.
+
+use std::path::Path;
+
+use dbmig_wire::TableRows;
+use rusqlite::Connection;
+
+use super::open::{quoted, unchanging};
+use super::schema::{Shape, objects};
+use crate::error::{Explain, Result};
+
+/// Counts, per table of `new`, the different rows that `old` does not have, by content: rows are equal when all columns that both
+/// know are. Both files must be settled. Tables without such rows are left out; a table that `old` lacks counts whole.
+///
+/// # Errors
+/// `Corrupt`, `NotSqlite`, `NoSpace` (temporary files).
+pub fn rows_written_since(old: &Path, new: &Path) -> Result<Vec<TableRows>> {
+    let (old, new) = (old.to_string_lossy(), new.to_string_lossy());
+    let connection = unchanging(&new)?;
+    let before = unchanging(&old)?;
+    connection.execute("ATTACH ?1 AS before", [super::open::unchanging_uri(&old)]).explain(|| format!("cannot open {old}"))?;
+    let mut found = Vec::new();
+    for table in objects(&connection, &new)?.into_iter().filter(super::schema::Object::is_table) {
+        let name = table.seen.name;
+        // How often autoincrement counted and what the planner knows are not rows of the application.
+        if name.starts_with("sqlite_") {
+            continue;
+        }
+        let rows = written(&connection, &Shape::of(&connection, &name)?, Shape::of(&before, &name).ok().as_ref())?;
+        if rows > 0 {
+            found.push(TableRows { name, rows });
+        }
+    }
+    Ok(found)
+}
+
+fn written(connection: &Connection, new: &Shape, old: Option<&Shape>) -> Result<u64> {
+    let table = quoted(&new.name);
+    let known = |name: &str| old.is_some_and(|old| old.column(name).is_ok());
+    let columns: Vec<String> =
+        new.columns.iter().map(|column| &column.name).filter(|name| known(name)).map(|name| quoted(name)).collect();
+    let sql = if columns.is_empty() {
+        format!("SELECT count(*) FROM main.{table}")
+    } else {
+        let list = columns.join(", ");
+        format!(
+            "SELECT count(*) FROM (SELECT {list} FROM main.{table} AS n {} EXCEPT SELECT {list} FROM before.{table})",
+            changed(new, old, &columns)
+        )
+    };
+    connection.query_row(&sql, [], |row| row.get(0)).explain(|| format!("cannot compare table {}", new.name))
+}
+
+/// Leaves out rows that stand unchanged under the same rowid, so that only the others need to be kept in memory or on disk.
+fn changed(new: &Shape, old: Option<&Shape>, columns: &[String]) -> String {
+    let (Some(rowid), Some(before)) = (new.rowid(), old.and_then(Shape::rowid)) else {
+        return String::new();
+    };
+    let same: Vec<String> = columns.iter().map(|column| format!("o.{column} IS n.{column}")).collect();
+    let table = quoted(&new.name);
+    format!("WHERE NOT EXISTS (SELECT 1 FROM before.{table} AS o WHERE o.{before} = n.{rowid} AND {})", same.join(" AND "))
+}

@@ -1,0 +1,35 @@
+//! From a request to the function that answers it; must hold no work of its own.
+
+use dbmig_wire::{ErrorKind, Request};
+use serde::Serialize;
+use serde_json::Value;
+
+use crate::error::{Result, fail};
+use crate::report::Report;
+use crate::{database, file, punch, replace, restore, swap};
+
+/// Answers one request.
+pub(crate) fn answer(request: &Request, report: &dyn Report) -> Result<Value> {
+    match request {
+        Request::Find(call) => value(file::find(call, report)),
+        Request::Stat(call) => value(file::stat(call, report)),
+        Request::Read(call) => value(file::read(call, report)),
+        Request::Remove(call) => value(file::remove(call, report)),
+        Request::Copy(call) => value(file::copy(call, report)),
+        Request::Inspect(call) => value(database::inspect(call, report)),
+        Request::Query(call) => value(database::query(call, report)),
+        Request::Measure(call) => value(database::measure(call, report)),
+        Request::Replay(call) => value(database::replay(call, report)),
+        Request::Settle(call) => value(database::settle(call, report)),
+        Request::Punch(call) => value(punch::punch(call, report)),
+        Request::Rebuild(call) => value(database::rebuild(call, report)),
+        Request::Verify(call) => value(database::verify(call, report)),
+        Request::Swap(call) => value(swap::swap(call, report)),
+        Request::Replace(call) => value(replace::replace(call, report)),
+        Request::Restore(call) => value(restore::restore(call, report)),
+    }
+}
+
+fn value(reply: Result<impl Serialize>) -> Result<Value> {
+    serde_json::to_value(reply?).map_err(|_| fail(ErrorKind::Other, "the answer cannot be written as JSON"))
+}

@@ -1,0 +1,18 @@
+//! Calls about files and volumes: find, stat, read, remove, copy, send and receive. Must not know what is in a database beyond its first bytes.
+
+mod copy;
+mod find;
+mod proof;
+mod read;
+mod remove;
+mod stat;
+mod transfer;
+
+pub use copy::copy;
+pub(crate) use copy::own;
+pub use find::find;
+pub use proof::{digest, sync_folder};
+pub use read::read;
+pub use remove::{is_ours, remove};
+pub use stat::{facts, stat, volume};
+pub use transfer::{receive, send};

@@ -1,0 +1,17 @@
+//! The work that the helper binary does inside a pod; reads no arguments but through `session` and writes to no terminal.
+
+mod beside;
+pub mod database;
+mod die;
+mod dispatch;
+pub mod error;
+pub mod file;
+mod job;
+mod journal;
+mod output;
+pub mod punch;
+pub mod replace;
+pub mod report;
+pub mod restore;
+pub mod session;
+pub mod swap;

@@ -1,0 +1,7 @@
+//! Calls about files, holes and names.
+
+mod names;
+mod plain;
+mod punch;
+mod replace;
+mod transfer;

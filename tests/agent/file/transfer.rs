@@ -1,0 +1,64 @@
+//! Send, receive, and reading the text files of a folder.
+
+use std::fs;
+
+use dbmig_wire::{ErrorKind, Message, Read};
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::process::{agent, ask, error, last, run, text};
+
+#[test]
+fn send_writes_the_bytes_from_an_offset_on() {
+    let dir = TempDir::new().unwrap();
+    let path = dir.path().join("a");
+    fs::write(&path, "0123456789").unwrap();
+    for (offset, wanted) in [("0", "0123456789"), ("7", "789"), ("10", ""), ("11", "")] {
+        let sent = run(&mut agent(&["send", &text(&path), offset]), b"");
+        assert!(sent.status.success());
+        assert_eq!(sent.stdout, wanted.as_bytes());
+    }
+    let missing = run(&mut agent(&["send", &text(&dir.path().join("b")), "0"]), b"");
+    assert_eq!((missing.status.code(), missing.stdout.len()), (Some(1), 0));
+}
+
+#[test]
+fn receive_goes_on_where_it_was_cut_off_and_nowhere_else() {
+    let dir = TempDir::new().unwrap();
+    let path = dir.path().join("a.dbmig-new");
+    let receive = |offset: &str, bytes: &str, input: &[u8]| run(&mut agent(&["receive", &text(&path), offset, bytes]), input);
+    assert_eq!(last(&receive("0", "10", b"0123")), Message::Done(Value::from(4)), "the stream ended early");
+    for wrong in ["0", "3", "5"] {
+        assert_eq!(error(&receive(wrong, "1", b"x")).kind, ErrorKind::Changed);
+    }
+    assert_eq!(last(&receive("4", "6", b"456789more")), Message::Done(Value::from(10)));
+    assert_eq!(fs::read(&path).unwrap(), b"0123456789");
+}
+
+#[test]
+fn receive_writes_to_no_foreign_name() {
+    let dir = TempDir::new().unwrap();
+    let path = dir.path().join("app.sqlite");
+    assert_eq!(error(&run(&mut agent(&["receive", &text(&path), "0", "0"]), b"")).kind, ErrorKind::BadRequest);
+    assert!(!path.exists());
+}
+
+#[test]
+fn read_takes_the_first_folder_that_has_a_matching_file() {
+    let dir = TempDir::new().unwrap();
+    let folder = |name: &str| dir.path().join(name);
+    for (name, files) in [("a", vec!["x.txt"]), ("b", vec!["2.up.sql", "1.up.sql", "1.down.sql"]), ("c", vec!["3.up.sql"])] {
+        fs::create_dir(folder(name)).unwrap();
+        for file in files {
+            fs::write(folder(name).join(file), format!("text of {file}")).unwrap();
+        }
+    }
+    let read = |names: &[&str]| {
+        let folders = names.iter().map(|name| text(&folder(name))).collect();
+        let files = ask(Read { folders, suffix: ".up.sql".to_owned() }).unwrap();
+        files.into_iter().map(|file| (file.name, file.text)).collect::<Vec<_>>()
+    };
+    let of = |name: &str| (name.to_owned(), format!("text of {name}"));
+    assert_eq!(read(&["absent", "a/x.txt", "a", "b", "c"]), [of("1.up.sql"), of("2.up.sql")]);
+    assert_eq!(read(&["absent", "a"]), []);
+}

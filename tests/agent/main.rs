@@ -1,0 +1,10 @@
+//! Tests of the helper binary and its library.
+#![allow(clippy::unwrap_used, missing_docs, unreachable_pub, reason = "a test may panic, and nobody else calls it")]
+
+mod database;
+mod file;
+mod process;
+mod session;
+#[allow(dead_code, reason = "other users of the generator take more of it")]
+#[path = "../support/upmeter.rs"]
+mod upmeter;
