@@ -1,0 +1,87 @@
+//! What the user can type: the root and the list of commands, one file per command. No I/O, no Kubernetes types.
+//!
+//! A new command is one file here, one line in [`Command`] and one in [`crate::command::dispatch`].
+
+pub mod completion;
+pub mod connection;
+pub mod duration;
+pub mod history;
+pub mod keep;
+pub mod output;
+pub mod resume;
+pub mod target;
+pub mod undo;
+pub mod vacuum;
+pub mod version;
+
+use std::fmt::Write as _;
+
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
+
+use self::connection::Connection;
+use crate::exit::Exit;
+use crate::ui::Format;
+
+/// Get a database migration on Kubernetes unstuck, run, watched, finished or taken back
+///
+/// Nothing is installed in the cluster, and at every instant one complete, proven copy of the data is on disk.
+/// Every command that changes something shows what it would do and asks first; --dry-run only shows.
+#[derive(Parser)]
+#[command(name = "kubectl-dbmig", bin_name = "kubectl dbmig", version, subcommand_required = true, arg_required_else_help = true)]
+#[command(max_term_width = 110, disable_help_subcommand = true)]
+pub struct Cli {
+    #[allow(missing_docs, reason = "documented at its type")]
+    #[command(flatten)]
+    pub connection: Connection,
+    #[allow(missing_docs, reason = "documented at its type")]
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The commands, in the order in which the help lists them.
+#[derive(Subcommand)]
+#[allow(missing_docs, reason = "each variant is documented at its type")]
+pub enum Command {
+    Vacuum(vacuum::Args),
+    Resume(resume::Args),
+    Undo(undo::Args),
+    History(history::Args),
+    Version(version::Args),
+    Completion(completion::Args),
+}
+
+impl Command {
+    /// How the result is to be shown, and whether the table's head is left out.
+    #[must_use]
+    pub fn output(&self) -> (Format, bool) {
+        match self {
+            Self::Vacuum(args) => (args.output.format, false),
+            Self::Resume(args) => (args.output.format, false),
+            Self::Undo(args) => (args.output.format, false),
+            Self::History(args) => (args.output.format, args.output.no_headers),
+            Self::Version(args) => (args.output.format, false),
+            Self::Completion(_) => (Format::Table, false),
+        }
+    }
+}
+
+/// The whole command line for clap, with the table of exit codes at its end.
+#[must_use]
+pub fn definition() -> clap::Command {
+    let mut codes = String::from("Exit codes:");
+    for (exit, meaning) in Exit::ALL {
+        // Writing to a string cannot fail.
+        let _ = write!(codes, "\n  {:>3}  {meaning}", exit.code());
+    }
+    Cli::command().after_long_help(codes).after_help("See --help for all connection flags and the exit codes.")
+}
+
+/// Parses the command line.
+///
+/// # Errors
+/// The command line makes no sense, or asks for help or the version; clap's error renders all three.
+pub fn parse(argv: impl IntoIterator<Item = std::ffi::OsString>) -> Result<Cli, clap::Error> {
+    let mut definition = definition();
+    let mut matches = definition.try_get_matches_from_mut(argv)?;
+    Cli::from_arg_matches_mut(&mut matches).map_err(|error| error.format(&mut definition))
+}

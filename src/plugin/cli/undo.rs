@@ -1,0 +1,27 @@
+//! `kubectl dbmig undo`: what can be typed.
+
+use super::output::FormatArg;
+
+/// Take an operation back: finished or not, as long as its old data is kept
+///
+/// Without an ID it takes the one unfinished operation of the namespace, if there is only one. What was written since is
+/// listed, and kept in a file beside the database.
+#[derive(clap::Args, Debug, Clone)]
+#[command(after_long_help = "\
+Examples:
+  # Take the only unfinished operation of the namespace back
+  kubectl dbmig undo -n d8-upmeter
+
+  # Take a certain one back, without being asked
+  kubectl dbmig undo vacuum-7kx2pq --yes")]
+pub struct Args {
+    /// The operation, as `history` and every message about it name it
+    #[arg(value_name = "ID")]
+    pub operation: Option<String>,
+    /// Do not ask
+    #[arg(short = 'y', long)]
+    pub yes: bool,
+    #[allow(missing_docs, reason = "documented at its type")]
+    #[command(flatten)]
+    pub output: FormatArg,
+}

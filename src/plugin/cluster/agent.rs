@@ -1,0 +1,293 @@
+//! A conversation with `dbmig-agent` in a container: put it there, prove it, ask it, follow its jobs.
+
+use std::time::Duration;
+
+use dbmig_wire::{AgentError, Call, ErrorKind, Hello, Message, Request};
+use tokio::time::{Instant, sleep, timeout};
+
+use super::Cluster;
+use super::exec::{Command, Line, Outcome, Process};
+use super::payload::Payload;
+use super::upload::{Upload, upload};
+use crate::event::{Event, Events};
+use crate::exit::Exit;
+use crate::failure::{Failure, Result};
+use crate::shutdown::Stop;
+
+/// Without a beat for this long the connection is gone, whatever TCP says.
+const SILENCE: Duration = Duration::from_secs(45);
+/// The end of what a program says on stderr that is worth telling, in bytes.
+const STDERR_BYTES: usize = 4096;
+/// How long a job may be out of reach before the command gives up; the job itself goes on.
+const OUT_OF_REACH: Duration = Duration::from_secs(150);
+
+/// Our binary in a container, proven by its digest.
+#[derive(Clone)]
+pub struct Agent {
+    cluster: Cluster,
+    namespace: String,
+    pod: String,
+    container: String,
+    /// Folder for the binary and its journals.
+    dir: String,
+    path: String,
+    /// As whom it runs there.
+    pub hello: Hello,
+}
+
+/// Why a question got no good answer.
+#[derive(Debug, Clone)]
+pub enum AskError {
+    /// The agent said no; what it says is certain.
+    Agent(AgentError),
+    /// The stream ended without an answer: nobody knows what came of it.
+    Lost(String),
+    /// It could not be asked at all.
+    Failure(Failure),
+}
+
+impl From<Failure> for AskError {
+    fn from(failure: Failure) -> Self {
+        Self::Failure(failure)
+    }
+}
+
+impl AskError {
+    /// The failure to report; `doing` names what did not happen: `rebuild /db/a.sqlite`.
+    #[must_use]
+    pub fn into_failure(self, doing: &str) -> Failure {
+        match self {
+            Self::Failure(failure) => failure,
+            Self::Lost(how) => Failure::failed(format!("cannot {doing}: the connection to the pod was lost"))
+                .fact(how)
+                .state("what came of it is not known yet; resume looks before it acts"),
+            Self::Agent(error) => from_agent(error, doing),
+        }
+    }
+}
+
+fn from_agent(error: AgentError, doing: &str) -> Failure {
+    let failure = Failure::failed(format!("cannot {doing}: {}", error.message)).facts(error.details);
+    match error.kind {
+        ErrorKind::Unproven => failure.exit(Exit::Unproven).take_back(),
+        ErrorKind::BadRequest
+        | ErrorKind::NotFound
+        | ErrorKind::NotSqlite
+        | ErrorKind::Encrypted
+        | ErrorKind::Corrupt
+        | ErrorKind::Unsupported => failure.exit(Exit::Refused).take_back(),
+        ErrorKind::NoSpace | ErrorKind::Permission | ErrorKind::Changed | ErrorKind::Unsettled => failure.take_back(),
+        ErrorKind::Stopped => failure.exit(Exit::Incomplete),
+        ErrorKind::Busy | ErrorKind::Died | ErrorKind::Other => failure,
+    }
+}
+
+impl Agent {
+    /// The agent in a container: copied into the first folder where it runs, unless the right bytes are there already.
+    ///
+    /// # Errors
+    /// When it can't be put anywhere or can't run; says each way that was tried.
+    pub async fn install(
+        cluster: &Cluster,
+        namespace: &str,
+        pod: &str,
+        container: &str,
+        dirs: &[String],
+        arch: &str,
+    ) -> Result<Self> {
+        let payload = Payload::for_arch(arch)?;
+        let at = |path: String| Self {
+            cluster: cluster.clone(),
+            namespace: namespace.to_owned(),
+            pod: pod.to_owned(),
+            container: container.to_owned(),
+            dir: path.rsplit_once('/').map_or_else(String::new, |(dir, _)| dir.to_owned()),
+            path,
+            hello: Hello { sha256: String::new(), bytes: 0, uid: 0, gid: 0 },
+        };
+        for dir in dirs {
+            let agent = at(payload.path(dir));
+            if let Ok(hello) = agent.hello().await
+                && hello.sha256 == payload.sha256
+            {
+                return Ok(Self { hello, ..agent });
+            }
+        }
+        let (folder, file) = payload.names();
+        let bytes = payload.unpack()?;
+        let what =
+            Upload { namespace, pod, container, dirs, name: (&folder, &file), bytes: &bytes, mode: 0o700, proof: &["hash"] };
+        let is_proof = |said: &[u8]| serde_json::from_slice::<Hello>(said).is_ok_and(|hello| hello.sha256 == payload.sha256);
+        let agent = at(upload(cluster, &what, is_proof).await?.path);
+        let hello = agent.hello().await.map_err(|error| error.into_failure("run the helper binary"))?;
+        Ok(Self { hello, ..agent })
+    }
+
+    async fn hello(&self) -> std::result::Result<Hello, AskError> {
+        let finished = timeout(SILENCE, self.run(&["hash"]).await?.output(STDERR_BYTES)).await;
+        let finished = finished.map_err(|_| AskError::Lost(format!("nothing heard for {} s", SILENCE.as_secs())))?;
+        serde_json::from_slice(&finished.stdout).map_err(|_| ended(finished.outcome, &finished.stderr))
+    }
+
+    /// Asks and waits for the answer, telling progress as it comes.
+    ///
+    /// # Errors
+    /// See [`AskError`].
+    pub async fn ask<C: Call>(&self, call: C, events: Option<&Events>) -> std::result::Result<C::Reply, AskError> {
+        let mut process = self.run(&["ask"]).await?;
+        process.write(&line(&call.into())?).await?;
+        decode::<C>(converse(process, events).await?)
+    }
+
+    /// Has a job done that goes on without us, and follows it. A job of that name that ended well is not done again.
+    ///
+    /// # Errors
+    /// See [`AskError`]; `Lost` when it stays out of reach, while the job itself goes on.
+    pub async fn job<C: Call + Clone>(
+        &self,
+        name: &str,
+        call: C,
+        events: &Events,
+        stop: &Stop,
+    ) -> std::result::Result<C::Reply, AskError> {
+        for attempt in 1_u32.. {
+            let job = format!("{name}-{attempt}");
+            match self.follow(&job, events, stop).await {
+                Err(AskError::Agent(error)) if error.kind == ErrorKind::NotFound => {
+                    let mut process = self.run(&["start", &self.dir, &job]).await?;
+                    process.write(&line(&call.clone().into())?).await?;
+                    converse(process, None).await?;
+                    return decode::<C>(self.follow(&job, events, stop).await?);
+                }
+                Err(AskError::Agent(_)) => {} // An earlier attempt ended badly: the next one has a name of its own.
+                other => return decode::<C>(other?),
+            }
+        }
+        Err(AskError::Lost("no attempt is left".to_owned()))
+    }
+
+    /// Follows a job to its end, over as many connections as that takes.
+    async fn follow(&self, job: &str, events: &Events, stop: &Stop) -> std::result::Result<serde_json::Value, AskError> {
+        let (mut seen, mut heard) = (0_u64, Instant::now());
+        loop {
+            let before = seen;
+            let outcome = tokio::select! {
+                outcome = self.follow_once(job, &mut seen, events) => outcome,
+                () = stop.wait() => return Err(self.stop(job).await),
+            };
+            match outcome {
+                Err(AskError::Lost(how)) => {
+                    if seen > before {
+                        heard = Instant::now();
+                    }
+                    if heard.elapsed() > OUT_OF_REACH {
+                        return Err(AskError::Lost(how));
+                    }
+                    events.note(format!("connection lost ({how}), trying again"));
+                    sleep(Duration::from_secs(2)).await;
+                }
+                Err(AskError::Failure(failure)) if heard.elapsed() < OUT_OF_REACH && failure.exit == Exit::Failed => {
+                    events.note(format!("{}, trying again", failure.message));
+                    sleep(Duration::from_secs(2)).await;
+                }
+                other => return other,
+            }
+        }
+    }
+
+    async fn follow_once(&self, job: &str, seen: &mut u64, events: &Events) -> std::result::Result<serde_json::Value, AskError> {
+        let process = self.run(&["follow", &self.dir, job, &seen.to_string()]).await?;
+        converse_counting(process, Some(events), seen).await
+    }
+
+    async fn stop(&self, job: &str) -> AskError {
+        let stopped = async { converse(self.run(&["stop", &self.dir, job]).await?, None).await };
+        match timeout(SILENCE, stopped).await {
+            Ok(Ok(_)) => AskError::Agent(AgentError {
+                kind: ErrorKind::Stopped,
+                message: "stopped at your request".to_owned(),
+                details: Vec::new(),
+            }),
+            Ok(Err(error)) => error,
+            Err(_) => AskError::Lost("the job did not say that it stopped".to_owned()),
+        }
+    }
+
+    /// Runs the agent with arguments of its own, for raw bytes.
+    ///
+    /// # Errors
+    /// When it can't be started.
+    pub async fn run(&self, arguments: &[&str]) -> Result<Process> {
+        let argv = std::iter::once(self.path.as_str()).chain(arguments.iter().copied()).map(str::to_owned).collect();
+        let command = Command {
+            namespace: self.namespace.clone(),
+            pod: self.pod.clone(),
+            container: self.container.clone(),
+            argv,
+            stdin: true,
+        };
+        self.cluster.start(&command).await
+    }
+}
+
+fn line(request: &Request) -> Result<Vec<u8>> {
+    let mut line = serde_json::to_vec(request).map_err(|error| Failure::failed(format!("cannot write a request: {error}")))?;
+    line.push(b'\n');
+    Ok(line)
+}
+
+fn decode<C: Call>(value: serde_json::Value) -> std::result::Result<C::Reply, AskError> {
+    serde_json::from_value(value).map_err(|error| AskError::Lost(format!("unreadable answer: {error}")))
+}
+
+async fn converse(process: Process, events: Option<&Events>) -> std::result::Result<serde_json::Value, AskError> {
+    converse_counting(process, events, &mut 0).await
+}
+
+/// Reads messages to the last one. Only a `Done` or `Failed` counts; whatever else ends the stream leaves the outcome unknown.
+async fn converse_counting(
+    process: Process,
+    events: Option<&Events>,
+    seen: &mut u64,
+) -> std::result::Result<serde_json::Value, AskError> {
+    let mut lines = process.lines(STDERR_BYTES);
+    loop {
+        let line = match timeout(SILENCE, lines.next()).await {
+            Ok(Line::Text(line)) => line,
+            Ok(Line::Ended(outcome)) => return Err(ended(outcome, lines.stderr())),
+            Err(_) => return Err(AskError::Lost(format!("nothing heard for {} s", SILENCE.as_secs()))),
+        };
+        let unreadable =
+            || AskError::Lost(format!("unreadable message: {}", String::from_utf8_lossy(&line[..line.len().min(200)])));
+        match serde_json::from_slice(&line).map_err(|_| unreadable())? {
+            Message::Beat => continue,
+            Message::Progress(progress) => tell(events, Event::Progress(progress)),
+            Message::Note(text) => tell(events, Event::Note(text)),
+            Message::Done(value) => return Ok(value),
+            Message::Failed(error) => return Err(AskError::Agent(error)),
+        }
+        *seen += 1;
+    }
+}
+
+fn tell(events: Option<&Events>, event: Event) {
+    if let Some(events) = events {
+        events.tell(event);
+    }
+}
+
+fn ended(outcome: Outcome, complaint: &[u8]) -> AskError {
+    let complaint = String::from_utf8_lossy(complaint);
+    let complaint = complaint.trim();
+    match outcome {
+        Outcome::Exited(code) => {
+            AskError::Lost(format!("the helper ended with exit code {code} and no answer {complaint}").trim().to_owned())
+        }
+        Outcome::Unknown(how) => AskError::Lost(how),
+        Outcome::NotStarted(why) => AskError::Failure(
+            Failure::failed("the helper binary cannot run in the container")
+                .fact(why)
+                .facts((!complaint.is_empty()).then(|| complaint.to_owned())),
+        ),
+    }
+}

@@ -1,0 +1,89 @@
+//! An ephemeral container beside a running one: for images without a shell, and for volumes that only this pod mounts.
+
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::Pod;
+use kube::api::{Api, Patch, PatchParams};
+use serde_json::{Value, json};
+
+use super::Cluster;
+use super::error::translate;
+use super::helper::Identity;
+use super::pods::{Verdict, Wait};
+use crate::failure::{Failure, Result};
+use crate::shutdown::Stop;
+
+/// Folder with room for our binary in any image that has a shell.
+pub const WORK: &str = "/tmp";
+const START: Duration = Duration::from_secs(90);
+
+/// Adds an ephemeral container that mounts what a container mounts, at the same paths, and runs as the same user. It
+/// stays in the pod's spec until the pod goes (Kubernetes can't remove one), and ends itself after an hour.
+///
+/// # Errors
+/// `Refused` when the server has no ephemeral containers, or the image can't be had.
+pub async fn add(cluster: &Cluster, stop: &Stop, pod: &Pod, container: &str, name: &str, image: &str) -> Result<()> {
+    let namespace = pod.metadata.namespace.as_deref().unwrap_or(&cluster.namespace);
+    let pod_name = pod.metadata.name.as_deref().unwrap_or_default();
+    let pods: Api<Pod> = Api::namespaced(cluster.client.clone(), namespace);
+    let patch = json!({"spec": {"ephemeralContainers": [describe(pod, container, name, image)]}});
+    let doing = format!("add an ephemeral container to pod/{pod_name}");
+    let patched =
+        pods.patch_subresource("ephemeralcontainers", pod_name, &PatchParams::default(), &Patch::Strategic(&patch)).await;
+    let patched =
+        patched.map_err(|error| translate(&error, &doing).exit(crate::exit::Exit::Refused).state("nothing was changed"))?;
+    let there = patched.spec.and_then(|spec| spec.ephemeral_containers).unwrap_or_default().iter().any(|c| c.name == name);
+    if !there {
+        // Kubernetes 1.20 speaks an older shape here and answers 200 without doing anything.
+        return Err(Failure::refused(format!("cannot {doing}"))
+            .fact("this server is too old for ephemeral containers")
+            .state("nothing was changed"));
+    }
+    let (fields, what) = (format!("metadata.name={pod_name}"), format!("the ephemeral container {name} to run"));
+    let wait = Wait { namespace, fields: &fields, limit: START, what: &what };
+    wait.until(cluster, stop, |pods| running(pods.first(), name)).await
+}
+
+fn running(pod: Option<&Pod>, name: &str) -> Verdict<()> {
+    let statuses = pod.and_then(|pod| pod.status.as_ref()).and_then(|status| status.ephemeral_container_statuses.as_deref());
+    let state = statuses.unwrap_or_default().iter().find(|status| status.name == name).and_then(|status| status.state.as_ref());
+    let Some(state) = state else { return Verdict::Waiting("it has not been started yet".to_owned()) };
+    if state.running.is_some() {
+        return Verdict::Met(());
+    }
+    let ended = state.terminated.as_ref().map(|ended| format!("it ended with exit code {}", ended.exit_code));
+    if let Some(ended) = ended {
+        return Verdict::Never(Failure::refused("the ephemeral container does not run").fact(ended));
+    }
+    let reason = state.waiting.as_ref().and_then(|waiting| waiting.reason.clone()).unwrap_or_default();
+    Verdict::Waiting(reason)
+}
+
+fn describe(pod: &Pod, container: &str, name: &str, image: &str) -> Value {
+    let target = pod.spec.as_ref().and_then(|spec| spec.containers.iter().find(|c| c.name == container));
+    // Kubernetes refuses mounts of a folder within a volume here.
+    let mounts: Vec<&_> = target
+        .and_then(|c| c.volume_mounts.as_ref())
+        .into_iter()
+        .flatten()
+        .filter(|m| m.sub_path.is_none() && m.sub_path_expr.is_none())
+        .collect();
+    let mounts = serde_json::to_value(mounts).unwrap_or_default();
+    let identity = Identity::of(pod, container);
+    let mut security = json!({"allowPrivilegeEscalation": false, "capabilities": {"drop": ["ALL"]}});
+    if let Some(uid) = identity.uid {
+        security["runAsUser"] = json!(uid);
+        security["runAsNonRoot"] = json!(uid != 0);
+    }
+    if let Some(gid) = identity.gid {
+        security["runAsGroup"] = json!(gid);
+    }
+    json!({
+        "name": name,
+        "image": image,
+        "imagePullPolicy": "IfNotPresent",
+        "command": ["sh", "-c", "sleep 3600"],
+        "securityContext": security,
+        "volumeMounts": mounts,
+    })
+}

@@ -1,0 +1,202 @@
+//! The two tasks below a running command: one only reads the socket, one only writes it. Neither ever waits for the other.
+//!
+//! The first byte of each frame is its channel (apimachinery, `remotecommand/constants.go`).
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use bytes::{Bytes, BytesMut};
+use futures::stream::{SplitSink, SplitStream};
+use futures::{SinkExt as _, StreamExt as _};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::mpsc;
+use tokio::task::{AbortHandle, JoinHandle};
+use tokio::time::{MissedTickBehavior, interval, timeout};
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::{Error, Message};
+
+use super::outcome::{Evidence, Outcome};
+use super::{Limits, Output};
+
+const STDIN: u8 = 0;
+const STDOUT: u8 = 1;
+const STDERR: u8 = 2;
+const STATUS: u8 = 3;
+const CLOSE: u8 = 255;
+
+/// Frames that may wait on their way to the socket.
+const INPUT_FRAMES: usize = 8;
+/// Pieces of output that may wait for their reader.
+const OUTPUT_PIECES: usize = 64;
+
+/// A frame on its way to the remote side.
+pub(super) struct Frame(Bytes);
+
+impl Frame {
+    pub(super) fn stdin(bytes: &[u8]) -> Self {
+        let mut frame = BytesMut::with_capacity(bytes.len() + 1);
+        frame.extend_from_slice(&[STDIN]);
+        frame.extend_from_slice(bytes);
+        Self(frame.freeze())
+    }
+
+    pub(super) fn end_of_stdin() -> Self {
+        Self(Bytes::from_static(&[CLOSE, STDIN]))
+    }
+}
+
+/// Ends the tasks, and with them the connection, when dropped.
+pub(super) struct Tasks(Vec<AbortHandle>);
+
+impl Tasks {
+    pub(super) fn none() -> Self {
+        Self(Vec::new())
+    }
+}
+
+impl Drop for Tasks {
+    fn drop(&mut self) {
+        self.0.iter().for_each(AbortHandle::abort);
+    }
+}
+
+pub(super) fn spawn<S>(socket: WebSocketStream<S>, limits: Limits) -> (mpsc::Sender<Frame>, mpsc::Receiver<Output>, Tasks)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let (sink, stream) = socket.split();
+    let (frames_tx, frames_rx) = mpsc::channel(INPUT_FRAMES);
+    let (items_tx, items_rx) = mpsc::channel(OUTPUT_PIECES);
+    let sending = Arc::new(AtomicBool::new(false));
+    let writer = tokio::spawn(write(sink, frames_rx, limits, Arc::clone(&sending)));
+    let tasks = vec![writer.abort_handle()];
+    let reader = tokio::spawn(Reader { stream, limits, sending, evidence: Evidence::default() }.run(items_tx, writer));
+    (frames_tx, items_rx, Tasks([tasks, vec![reader.abort_handle()]].concat()))
+}
+
+async fn write<S>(
+    mut sink: SplitSink<WebSocketStream<S>, Message>,
+    mut frames: mpsc::Receiver<Frame>,
+    limits: Limits,
+    sending: Arc<AtomicBool>,
+) where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let mut pings = interval(limits.ping);
+    pings.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut more = true;
+    loop {
+        let message = tokio::select! {
+            biased;
+            _ = pings.tick() => Message::Ping(Bytes::new()),
+            frame = frames.recv(), if more => match frame {
+                Some(Frame(bytes)) => Message::Binary(bytes),
+                None => { more = false; continue; }
+            },
+        };
+        sending.store(true, Ordering::Relaxed);
+        let sent = sink.send(message).await;
+        sending.store(false, Ordering::Relaxed);
+        if sent.is_err() {
+            // The reader sees the same broken connection and says so.
+            return;
+        }
+    }
+}
+
+struct Reader<S> {
+    stream: SplitStream<WebSocketStream<S>>,
+    limits: Limits,
+    sending: Arc<AtomicBool>,
+    evidence: Evidence,
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Reader<S> {
+    async fn run(mut self, items: mpsc::Sender<Output>, writer: JoinHandle<()>) {
+        let outcome = self.until_end(&items).await;
+        // Whoever waits to write learns that it is over before the outcome can block.
+        writer.abort();
+        if let Some(outcome) = outcome {
+            // Nobody listens any more: nobody needs to know.
+            let _ = items.send(Output::Ended(outcome)).await;
+        }
+    }
+
+    /// `None`: nobody listens any more.
+    async fn until_end(&mut self, items: &mpsc::Sender<Output>) -> Option<Outcome> {
+        loop {
+            let frame = match self.message().await {
+                Ok(Message::Binary(bytes)) => bytes,
+                Ok(Message::Text(text)) => Bytes::from(text),
+                Ok(Message::Close(reason)) => {
+                    let reason = reason.map(|close| format!(" ({} {})", close.code, close.reason).trim_end().to_owned());
+                    return Some(Outcome::Unknown(format!(
+                        "the server closed the stream{} before it told the exit status",
+                        reason.unwrap_or_default()
+                    )));
+                }
+                Ok(_) => continue,
+                Err(why) => return Some(Outcome::Unknown(why)),
+            };
+            let Some((&channel, _)) = frame.split_first() else { continue };
+            let data = frame.slice(1..);
+            let output = match channel {
+                STATUS => return self.after_status(items, &data).await,
+                STDOUT => Output::Stdout(data),
+                STDERR => Output::Stderr(data),
+                _ => continue,
+            };
+            self.pass_on(items, output).await?;
+        }
+    }
+
+    /// The exit status is there. What the server still sends belongs to the outputs; that it closes is a courtesy.
+    async fn after_status(&mut self, items: &mpsc::Sender<Output>, status: &[u8]) -> Option<Outcome> {
+        while let Ok(Some(Ok(message))) = timeout(self.limits.linger, self.stream.next()).await {
+            let Message::Binary(frame) = message else { continue };
+            match frame.first() {
+                Some(&STDOUT) => self.pass_on(items, Output::Stdout(frame.slice(1..))).await?,
+                Some(&STDERR) => self.pass_on(items, Output::Stderr(frame.slice(1..))).await?,
+                _ => {}
+            }
+        }
+        Some(self.evidence.outcome(status))
+    }
+
+    async fn pass_on(&mut self, items: &mpsc::Sender<Output>, output: Output) -> Option<()> {
+        let (Output::Stdout(bytes) | Output::Stderr(bytes)) = &output else { return Some(()) };
+        if bytes.is_empty() {
+            return Some(());
+        }
+        self.evidence.see(bytes);
+        items.send(output).await.ok()
+    }
+
+    async fn message(&mut self) -> Result<Message, String> {
+        let mut quiet = std::time::Duration::ZERO;
+        loop {
+            match timeout(self.limits.silence, self.stream.next()).await {
+                Ok(Some(Ok(message))) => return Ok(message),
+                Ok(Some(Err(error))) => return Err(broken(&error)),
+                Ok(None) => return Err("the connection ended before the server told the exit status".to_owned()),
+                Err(_) => quiet += self.limits.silence,
+            }
+            if !self.sending.load(Ordering::Relaxed) || quiet >= self.limits.stall {
+                return Err(format!(
+                    "the connection is dead: nothing came for {} s, not even the answer to a ping",
+                    quiet.as_secs_f64()
+                ));
+            }
+        }
+    }
+}
+
+fn broken(error: &Error) -> String {
+    let cause = match error {
+        Error::Io(error) => error.to_string(),
+        Error::Protocol(error) => error.to_string(),
+        Error::ConnectionClosed | Error::AlreadyClosed => "closed".to_owned(),
+        other => other.to_string(),
+    };
+    format!("the connection broke before the server told the exit status: {}", cause.to_lowercase())
+}

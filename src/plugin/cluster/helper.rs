@@ -1,0 +1,303 @@
+//! The helper pod: a place on the target's node where our binary runs beside the target's volumes.
+//!
+//! It asks for no more than the volume's owner needs: the target's own user where that is known (which meets the
+//! Pod Security level `restricted`), else root with three capabilities over files.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::{Pod, SecurityContext};
+use kube::api::{Api, DeleteParams, PostParams};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use super::Cluster;
+use super::MANAGED_BY;
+use super::error::translate;
+use super::pods::{Verdict, Wait, is_ready, statuses, why_not_ready};
+use super::volume::{Mount, Source};
+use crate::failure::{Failure, Result};
+use crate::shutdown::Stop;
+
+/// Folder in the helper pod under which each volume is mounted by its name.
+pub const VOLUMES: &str = "/dbmig/volumes";
+/// Folder in the helper pod for our binary and its journals.
+pub const WORK: &str = "/dbmig/work";
+/// The helper's only container.
+pub const CONTAINER: &str = "helper";
+/// The image of the helper unless the user names another one: any with `sh`, `tar` and `head` will do.
+pub const IMAGE: &str = "busybox:1";
+
+/// An operation left alone for a day is taken up again with a new helper.
+const LIFE_SECONDS: i64 = 24 * 3600;
+const START: Duration = Duration::from_secs(180);
+/// kubelet's first two tries to pull an image are over by then.
+const PULL_PATIENCE: Duration = Duration::from_secs(25);
+
+/// What a helper pod must be like.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Helper {
+    /// Name of the pod.
+    pub name: String,
+    /// Operation it belongs to.
+    pub operation: String,
+    /// Namespace.
+    pub namespace: String,
+    /// Image with a shell and tar.
+    pub image: String,
+    /// Names of secrets to pull it with.
+    pub pull_secrets: Vec<String>,
+    /// Node of the target's pod; `None` lets the scheduler choose.
+    pub node: Option<String>,
+    /// Volumes by name.
+    pub volumes: BTreeMap<String, Source>,
+    /// User and group to run as.
+    pub identity: Identity,
+}
+
+/// As whom the target's container runs, as far as its spec says.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Identity {
+    /// User id; `None` when only the image knows.
+    pub uid: Option<i64>,
+    /// Group id.
+    pub gid: Option<i64>,
+    /// Group of the volumes.
+    pub fs_group: Option<i64>,
+    /// Further groups.
+    pub groups: Vec<i64>,
+    /// SELinux options of the pod, as they are: a volume's label must fit.
+    pub se_linux: Option<Value>,
+}
+
+impl Identity {
+    /// As whom a container of a pod runs.
+    #[must_use]
+    pub fn of(pod: &Pod, container: &str) -> Self {
+        let spec = pod.spec.as_ref();
+        let for_pod = spec.and_then(|s| s.security_context.as_ref());
+        let for_container =
+            spec.and_then(|s| s.containers.iter().find(|c| c.name == container)).and_then(|c| c.security_context.as_ref());
+        let running = statuses(pod).find(|s| s.name == container).and_then(|s| s.user.as_ref()).and_then(|u| u.linux.as_ref());
+        let uid = |c: Option<&SecurityContext>| c.and_then(|c| c.run_as_user);
+        let gid = |c: Option<&SecurityContext>| c.and_then(|c| c.run_as_group);
+        Self {
+            uid: uid(for_container).or(for_pod.and_then(|c| c.run_as_user)).or(running.map(|u| u.uid)),
+            gid: gid(for_container).or(for_pod.and_then(|c| c.run_as_group)).or(running.map(|u| u.gid)),
+            fs_group: for_pod.and_then(|c| c.fs_group),
+            groups: for_pod.and_then(|c| c.supplemental_groups.clone()).unwrap_or_default(),
+            se_linux: for_pod.and_then(|c| c.se_linux_options.as_ref()).and_then(|options| serde_json::to_value(options).ok()),
+        }
+    }
+}
+
+impl Helper {
+    /// A helper that mounts the given volumes beside a pod.
+    #[must_use]
+    pub fn beside(pod: &Pod, container: &str, operation: &str, image: &str, mounts: &[Mount]) -> Self {
+        let spec = pod.spec.as_ref();
+        let secrets = spec.and_then(|s| s.image_pull_secrets.as_deref()).unwrap_or_default();
+        Self {
+            name: format!("dbmig-{operation}"),
+            operation: operation.to_owned(),
+            namespace: pod.metadata.namespace.clone().unwrap_or_default(),
+            image: image.to_owned(),
+            pull_secrets: secrets.iter().map(|secret| secret.name.clone()).filter(|name| !name.is_empty()).collect(),
+            node: spec.and_then(|s| s.node_name.clone()),
+            volumes: mounts.iter().map(|mount| (mount.volume.clone(), mount.source.clone())).collect(),
+            identity: Identity::of(pod, container),
+        }
+    }
+
+    /// Path in the helper of a path within a volume.
+    #[must_use]
+    pub fn path(volume: &str, inside: &str) -> String {
+        format!("{VOLUMES}/{volume}/{inside}")
+    }
+
+    /// Makes the pod if it is not there, and waits until it runs. One that ended or lacks a volume is replaced.
+    ///
+    /// # Errors
+    /// Says why it does not run: admission, scheduling, image, mounting; what was made is removed again.
+    pub async fn ensure(&self, cluster: &Cluster, stop: &Stop) -> Result<()> {
+        let api = self.api(cluster);
+        if let Some(found) =
+            api.get_opt(&self.name).await.map_err(|error| translate(&error, &format!("read pod/{}", self.name)))?
+        {
+            if self.fits(&found) {
+                return self.wait_running(cluster, stop).await;
+            }
+            self.remove(cluster, stop).await?;
+        }
+        let pod: Pod = serde_json::from_value(self.manifest())
+            .map_err(|error| Failure::failed(format!("cannot describe the helper pod: {error}")))?;
+        if let Err(error) = api.create(&PostParams::default(), &pod).await {
+            return Err(self.not_admitted(&error));
+        }
+        match self.wait_running(cluster, stop).await {
+            Ok(()) => Ok(()),
+            Err(failure) => {
+                let _ = api.delete(&self.name, &DeleteParams::default().grace_period(0)).await;
+                Err(failure)
+            }
+        }
+    }
+
+    fn fits(&self, pod: &Pod) -> bool {
+        let alive = pod.metadata.deletion_timestamp.is_none() && !super::volume::is_finished(pod);
+        alive && self.volumes.values().all(|source| super::volume::mounts_source(pod, source))
+    }
+
+    async fn wait_running(&self, cluster: &Cluster, stop: &Stop) -> Result<()> {
+        let (fields, what) = (format!("metadata.name={}", self.name), format!("the helper pod/{} to run", self.name));
+        let wait = Wait { namespace: &self.namespace, fields: &fields, limit: START, what: &what };
+        let begun = tokio::time::Instant::now();
+        let running = wait.until(cluster, stop, |pods| {
+            let Some(pod) = pods.first() else { return Verdict::Waiting("it is not there".to_owned()) };
+            if is_ready(pod) {
+                return Verdict::Met(());
+            }
+            let why = why_not_ready(pod);
+            let pull = ["ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull"]
+                .iter()
+                .any(|reason| why.contains(reason));
+            if pull && begun.elapsed() > PULL_PATIENCE || why.contains("InvalidImageName") || why.contains("ErrImageNeverPull") {
+                return Verdict::Never(self.not_pulled(&why));
+            }
+            if super::volume::is_finished(pod) || why.contains("RunContainerError") || why.contains("CreateContainerConfigError")
+            {
+                return Verdict::Never(Failure::refused(format!("the helper pod/{} does not run", self.name)).fact(why));
+            }
+            Verdict::Waiting(why)
+        });
+        running.await
+    }
+
+    /// Removes the pod and waits until it is gone. Fine if it is not there.
+    ///
+    /// # Errors
+    /// When the API server refuses.
+    pub async fn remove(&self, cluster: &Cluster, stop: &Stop) -> Result<()> {
+        match self.api(cluster).delete(&self.name, &DeleteParams::default().grace_period(1)).await {
+            Ok(_) => {}
+            Err(kube::Error::Api(status)) if status.code == 404 => return Ok(()),
+            Err(error) => return Err(translate(&error, &format!("delete the helper pod/{}", self.name))),
+        }
+        let (fields, what) = (format!("metadata.name={}", self.name), format!("the helper pod/{} to go", self.name));
+        let wait = Wait { namespace: &self.namespace, fields: &fields, limit: START, what: &what };
+        wait.until(cluster, stop, |pods| {
+            if pods.is_empty() { Verdict::Met(()) } else { Verdict::Waiting("it is still there".to_owned()) }
+        })
+        .await
+    }
+
+    fn not_admitted(&self, error: &kube::Error) -> Failure {
+        let failure = translate(error, &format!("create the helper pod/{}", self.name))
+            .exit(crate::exit::Exit::Refused)
+            .state("nothing was changed");
+        let text = failure.facts.join(" ");
+        if text.contains("PodSecurity") && self.identity.uid.is_none() {
+            return failure
+                .fact("the target's spec does not say as which user it runs, so the helper asked to run as root")
+                .next("set securityContext.runAsUser in the workload, or label the namespace pod-security.kubernetes.io/enforce=baseline for the time being");
+        }
+        failure
+    }
+
+    fn not_pulled(&self, why: &str) -> Failure {
+        Failure::refused(format!(
+            "the image of the helper pod, {}, can't be had on node {}",
+            self.image,
+            self.node.as_deref().unwrap_or("<any>")
+        ))
+        .fact(why)
+        .state("nothing was changed; the helper pod was removed")
+        .next("name an image with sh, tar and head that this node can pull or has: --helper-image IMAGE")
+    }
+
+    fn api(&self, cluster: &Cluster) -> Api<Pod> {
+        Api::namespaced(cluster.client.clone(), &self.namespace)
+    }
+
+    fn manifest(&self) -> Value {
+        let mut volumes: Vec<Value> = self.volumes.iter().map(|(name, source)| volume(name, source)).collect();
+        volumes.push(json!({"name": "dbmig-work", "emptyDir": {}}));
+        let mut mounts: Vec<Value> =
+            self.volumes.keys().map(|name| json!({"name": name, "mountPath": format!("{VOLUMES}/{name}")})).collect();
+        mounts.push(json!({"name": "dbmig-work", "mountPath": WORK}));
+        json!({
+            "apiVersion": "v1",
+            "kind": "Pod",
+            "metadata": {
+                "name": self.name,
+                "namespace": self.namespace,
+                "labels": {"app.kubernetes.io/managed-by": MANAGED_BY, "dbmig.dev/operation": self.operation},
+                "annotations": {"sidecar.istio.io/inject": "false", "linkerd.io/inject": "disabled"},
+            },
+            "spec": {
+                "restartPolicy": "Never",
+                "activeDeadlineSeconds": LIFE_SECONDS,
+                "terminationGracePeriodSeconds": 1,
+                "automountServiceAccountToken": false,
+                "enableServiceLinks": false,
+                "nodeName": self.node,
+                "tolerations": [{"operator": "Exists"}],
+                "imagePullSecrets": self.pull_secrets.iter().map(|name| json!({"name": name})).collect::<Vec<_>>(),
+                "securityContext": self.pod_security(),
+                "volumes": volumes,
+                "containers": [{
+                    "name": CONTAINER,
+                    "image": self.image,
+                    "imagePullPolicy": "IfNotPresent",
+                    // A shell as process 1 ignores SIGTERM unless told otherwise.
+                    "command": ["sh", "-c", "trap 'exit 0' TERM INT; while :; do sleep 3600 & wait $!; done"],
+                    "workingDir": "/",
+                    "resources": {"requests": {"cpu": "50m", "memory": "64Mi"}, "limits": {"memory": "256Mi"}},
+                    "securityContext": self.container_security(),
+                    "volumeMounts": mounts,
+                }],
+            },
+        })
+    }
+
+    pub(super) fn pod_security(&self) -> Value {
+        let Identity { uid, gid, fs_group, groups, se_linux } = &self.identity;
+        let mut context = json!({
+            "runAsUser": uid.unwrap_or(0),
+            "runAsNonRoot": uid.is_some_and(|uid| uid != 0),
+            "seccompProfile": {"type": "RuntimeDefault"},
+        });
+        if let Some(gid) = gid {
+            context["runAsGroup"] = json!(gid);
+        }
+        if let Some(group) = fs_group {
+            context["fsGroup"] = json!(group);
+            context["fsGroupChangePolicy"] = json!("OnRootMismatch");
+        }
+        if !groups.is_empty() {
+            context["supplementalGroups"] = json!(groups);
+        }
+        if let Some(options) = se_linux {
+            context["seLinuxOptions"] = options.clone();
+        }
+        context
+    }
+
+    fn container_security(&self) -> Value {
+        let mut capabilities = json!({"drop": ["ALL"]});
+        if self.identity.uid.unwrap_or(0) == 0 {
+            capabilities["add"] = json!(["CHOWN", "DAC_OVERRIDE", "FOWNER"]);
+        }
+        json!({"allowPrivilegeEscalation": false, "readOnlyRootFilesystem": true, "capabilities": capabilities})
+    }
+}
+
+fn volume(name: &str, source: &Source) -> Value {
+    match source {
+        Source::Claim(claim) => json!({"name": name, "persistentVolumeClaim": {"claimName": claim}}),
+        Source::HostPath(path) => json!({"name": name, "hostPath": {"path": path}}),
+        Source::WithPod(_) => json!({"name": name, "emptyDir": {}}),
+    }
+}

@@ -1,0 +1,120 @@
+//! Files of the application's own image, read where nothing of the application runs: a pod of that image whose only
+//! process is our binary. Needs no shell in the image; works while the application crash-loops.
+
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::{Container, Pod};
+use kube::api::{Api, DeleteParams, PostParams};
+use serde_json::{Value, json};
+
+use super::agent::Agent;
+use super::error::translate;
+use super::helper::{Helper, WORK};
+use super::payload::Payload;
+use super::pods::{Verdict, Wait, statuses, why_not_ready};
+use super::{Cluster, MANAGED_BY};
+use crate::failure::{Failure, Result};
+use crate::shutdown::Stop;
+
+const START: Duration = Duration::from_secs(90);
+const LOADER: &str = "loader";
+const IMAGE: &str = "image";
+/// Seconds that reading some files may take at worst.
+const HOLD_SECONDS: u32 = 300;
+
+/// A pod of an application's image with our binary in it.
+pub struct ImagePod {
+    /// The agent; it sees the image's files.
+    pub agent: Agent,
+    name: String,
+    namespace: String,
+}
+
+impl ImagePod {
+    /// Starts a pod of the image that a container uses, on the node where it is present.
+    ///
+    /// # Errors
+    /// Says why it does not start; nothing is left behind.
+    pub async fn start(cluster: &Cluster, stop: &Stop, helper: &Helper, container: &Container, arch: &str) -> Result<Self> {
+        let (name, namespace) = (format!("{}-image", helper.name), helper.namespace.clone());
+        let pods: Api<Pod> = Api::namespaced(cluster.client.clone(), &namespace);
+        let payload = Payload::for_arch(arch)?;
+        let pod = serde_json::from_value(manifest(helper, &name, container, &payload.path(WORK)))
+            .map_err(|error| Failure::failed(format!("cannot describe the pod that reads the image: {error}")))?;
+        pods.create(&PostParams::default(), &pod).await.map_err(|error| translate(&error, &format!("create pod/{name}")))?;
+        let pod = Self::load(cluster, stop, &name, &namespace, arch).await;
+        if pod.is_err() {
+            remove(cluster, &namespace, &name).await;
+        }
+        pod
+    }
+
+    async fn load(cluster: &Cluster, stop: &Stop, name: &str, namespace: &str, arch: &str) -> Result<Self> {
+        wait_for(cluster, stop, namespace, name, LOADER).await?;
+        let dirs = [WORK.to_owned()];
+        Agent::install(cluster, namespace, name, LOADER, &dirs, arch).await?;
+        wait_for(cluster, stop, namespace, name, IMAGE).await?;
+        let agent = Agent::install(cluster, namespace, name, IMAGE, &dirs, arch).await?;
+        Ok(Self { agent, name: name.to_owned(), namespace: namespace.to_owned() })
+    }
+
+    /// Removes the pod.
+    pub async fn remove(self, cluster: &Cluster) {
+        remove(cluster, &self.namespace, &self.name).await;
+    }
+}
+
+/// It ends itself in minutes, so a server that is away now does no harm.
+async fn remove(cluster: &Cluster, namespace: &str, name: &str) {
+    let pods: Api<Pod> = Api::namespaced(cluster.client.clone(), namespace);
+    let _ = pods.delete(name, &DeleteParams::default().grace_period(0)).await;
+}
+
+async fn wait_for(cluster: &Cluster, stop: &Stop, namespace: &str, name: &str, container: &str) -> Result<()> {
+    let (fields, what) = (format!("metadata.name={name}"), format!("container {container} of pod/{name} to run"));
+    let wait = Wait { namespace, fields: &fields, limit: START, what: &what };
+    wait.until(cluster, stop, |pods| {
+        let Some(pod) = pods.first() else { return Verdict::Waiting("it is not there".to_owned()) };
+        let state = statuses(pod).find(|status| status.name == container).and_then(|status| status.state.as_ref());
+        if state.is_some_and(|state| state.running.is_some()) {
+            return Verdict::Met(());
+        }
+        Verdict::Waiting(why_not_ready(pod))
+    })
+    .await
+}
+
+fn manifest(helper: &Helper, name: &str, container: &Container, path: &str) -> Value {
+    let mount = json!([{"name": "dbmig-work", "mountPath": WORK}]);
+    let security = json!({"allowPrivilegeEscalation": false, "capabilities": {"drop": ["ALL"]}});
+    // Whole only when it answers for itself: a part of it could not.
+    let wait = format!("until {path} hash >/dev/null 2>&1; do sleep 0.1; done; sleep 0.3");
+    json!({
+        "metadata": {
+            "name": name,
+            "labels": {"app.kubernetes.io/managed-by": MANAGED_BY, "dbmig.dev/operation": helper.operation},
+            "annotations": {"sidecar.istio.io/inject": "false", "linkerd.io/inject": "disabled"},
+        },
+        "spec": {
+            "restartPolicy": "Never",
+            "activeDeadlineSeconds": 2 * HOLD_SECONDS,
+            "terminationGracePeriodSeconds": 1,
+            "automountServiceAccountToken": false,
+            "enableServiceLinks": false,
+            "nodeName": helper.node,
+            "tolerations": [{"operator": "Exists"}],
+            "imagePullSecrets": helper.pull_secrets.iter().map(|name| json!({"name": name})).collect::<Vec<_>>(),
+            "securityContext": helper.pod_security(),
+            "volumes": [{"name": "dbmig-work", "emptyDir": {}}],
+            "initContainers": [{
+                "name": LOADER, "image": helper.image, "imagePullPolicy": "IfNotPresent", "command": ["sh", "-c", wait],
+                "securityContext": security, "volumeMounts": mount,
+            }],
+            "containers": [{
+                "name": IMAGE, "image": container.image, "imagePullPolicy": "IfNotPresent",
+                "command": [path, "hold", HOLD_SECONDS.to_string()],
+                "securityContext": security, "volumeMounts": mount,
+            }],
+        },
+    })
+}

@@ -1,0 +1,187 @@
+//! Waiting for pods: one watch, one condition, one limit. Nothing here polls.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use futures::TryStreamExt;
+use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
+use kube::api::Api;
+use kube::runtime::watcher::{self, Event};
+use kube::runtime::{WatchStreamExt, watcher as watch};
+
+use super::Cluster;
+use crate::exit::Exit;
+use crate::failure::{Failure, Result};
+use crate::shutdown::Stop;
+
+/// What a condition says of the pods it is shown.
+pub enum Verdict<T> {
+    /// It holds.
+    Met(T),
+    /// Not yet; one line on what is missing.
+    Waiting(String),
+    /// It can't hold any more.
+    Never(Failure),
+}
+
+/// Which pods to watch, and how long.
+pub struct Wait<'a> {
+    /// Namespace.
+    pub namespace: &'a str,
+    /// Field selector such as `metadata.name=x`; empty for all pods.
+    pub fields: &'a str,
+    /// How long to wait.
+    pub limit: Duration,
+    /// What is waited for, for the message when the time is over: `pod upmeter-0 to go`.
+    pub what: &'a str,
+}
+
+impl Wait<'_> {
+    /// Waits until a condition holds over the pods, told of each change. Survives an API server that goes away for a while.
+    ///
+    /// # Errors
+    /// `Failed` with the last "waiting" line when the limit is over, `Interrupted` when the user asks to stop, and what the condition says.
+    pub async fn until<T>(&self, cluster: &Cluster, stop: &Stop, mut condition: impl FnMut(&[Pod]) -> Verdict<T>) -> Result<T> {
+        let mut missing = String::new();
+        let looking = self.look(cluster, &mut missing, &mut condition);
+        tokio::select! {
+            outcome = tokio::time::timeout(self.limit, looking) => match outcome {
+                Ok(outcome) => outcome,
+                Err(_) => Err(Failure::failed(format!("waited {} s for {}", self.limit.as_secs(), self.what)).facts(lines(&missing))),
+            },
+            () = stop.wait() => Err(Failure::new(Exit::Interrupted, format!("stopped while waiting for {}", self.what))),
+        }
+    }
+
+    async fn look<T>(
+        &self,
+        cluster: &Cluster,
+        missing: &mut String,
+        condition: &mut impl FnMut(&[Pod]) -> Verdict<T>,
+    ) -> Result<T> {
+        let api: Api<Pod> = Api::namespaced(cluster.client.clone(), self.namespace);
+        let config = watcher::Config::default().fields(self.fields);
+        let mut events = std::pin::pin!(watch(api, config).default_backoff());
+        let (mut pods, mut listed) = (BTreeMap::new(), false);
+        loop {
+            match events.try_next().await {
+                Ok(Some(event)) => listed |= apply(&mut pods, event),
+                Ok(None) => {}
+                Err(error) => {
+                    if let Some(failure) = final_error(&error, self.what) {
+                        return Err(failure);
+                    }
+                    continue;
+                }
+            }
+            if !listed {
+                continue; // Half a list is no evidence that a pod is gone.
+            }
+            let now: Vec<Pod> = pods.values().cloned().collect();
+            match condition(&now) {
+                Verdict::Met(value) => return Ok(value),
+                Verdict::Waiting(line) => *missing = line,
+                Verdict::Never(failure) => return Err(failure),
+            }
+        }
+    }
+}
+
+fn lines(text: &str) -> Vec<String> {
+    text.lines().map(str::to_owned).collect()
+}
+
+/// Applies a change; true once a whole list has been seen.
+fn apply(pods: &mut BTreeMap<String, Pod>, event: Event<Pod>) -> bool {
+    let key = |pod: &Pod| pod.metadata.name.clone().unwrap_or_default();
+    match event {
+        Event::Init => {
+            pods.clear();
+            false
+        }
+        Event::InitApply(pod) => {
+            pods.insert(key(&pod), pod);
+            false
+        }
+        Event::InitDone => true,
+        Event::Apply(pod) => {
+            pods.insert(key(&pod), pod);
+            true
+        }
+        Event::Delete(pod) => {
+            pods.remove(&key(&pod));
+            true
+        }
+    }
+}
+
+/// Errors that waiting won't mend.
+fn final_error(error: &watcher::Error, what: &str) -> Option<Failure> {
+    let (watcher::Error::InitialListFailed(source)
+    | watcher::Error::WatchStartFailed(source)
+    | watcher::Error::WatchFailed(source)) = error
+    else {
+        return None;
+    };
+    let kube::Error::Api(status) = source else { return None };
+    matches!(status.code, 401 | 403).then(|| super::error::translate(source, &format!("wait for {what}")))
+}
+
+/// All container statuses, init containers first.
+pub fn statuses(pod: &Pod) -> impl Iterator<Item = &ContainerStatus> {
+    let status = pod.status.as_ref();
+    let init = status.and_then(|s| s.init_container_statuses.as_deref()).unwrap_or_default();
+    let main = status.and_then(|s| s.container_statuses.as_deref()).unwrap_or_default();
+    init.iter().chain(main)
+}
+
+/// Whether a pod that is being deleted has no process left: the kubelet may take a while longer to let go of it.
+#[must_use]
+pub fn has_stopped(pod: &Pod) -> bool {
+    let count = pod.spec.as_ref().map_or(0, |spec| spec.containers.len());
+    let status = pod.status.as_ref();
+    let mains = status.and_then(|s| s.container_statuses.as_deref()).unwrap_or_default();
+    let ended = |status: &ContainerStatus| status.state.as_ref().is_some_and(|state| state.terminated.is_some());
+    pod.metadata.deletion_timestamp.is_some() && count > 0 && mains.len() == count && mains.iter().all(ended)
+}
+
+/// Whether the pod's Ready condition is true.
+#[must_use]
+pub fn is_ready(pod: &Pod) -> bool {
+    let conditions = pod.status.as_ref().and_then(|s| s.conditions.as_deref()).unwrap_or_default();
+    pod.metadata.deletion_timestamp.is_none() && conditions.iter().any(|c| c.type_ == "Ready" && c.status == "True")
+}
+
+/// Why a pod is not running yet or any more, as kubectl's STATUS column would say it, with the message behind it.
+#[must_use]
+pub fn why_not_ready(pod: &Pod) -> String {
+    for status in statuses(pod) {
+        let state = status.state.as_ref();
+        if let Some(waiting) = state.and_then(|s| s.waiting.as_ref()) {
+            let reason = waiting.reason.as_deref().unwrap_or("Waiting");
+            if !matches!(reason, "PodInitializing" | "ContainerCreating") {
+                return format!("container {}: {reason}{}", status.name, colon(waiting.message.as_deref()));
+            }
+        }
+        if let Some(ended) = state.and_then(|s| s.terminated.as_ref()).filter(|ended| ended.exit_code != 0) {
+            let reason = ended.reason.as_deref().unwrap_or("Error");
+            return format!(
+                "container {}: {reason}, exit code {}{}",
+                status.name,
+                ended.exit_code,
+                colon(ended.message.as_deref())
+            );
+        }
+    }
+    let status = pod.status.as_ref();
+    let conditions = status.and_then(|s| s.conditions.as_deref()).unwrap_or_default();
+    if let Some(condition) = conditions.iter().find(|c| c.type_ == "PodScheduled" && c.status == "False") {
+        return format!("not scheduled{}", colon(condition.message.as_deref()));
+    }
+    let phase = status.and_then(|s| s.phase.as_deref()).unwrap_or("Pending");
+    format!("{phase}{}", colon(status.and_then(|s| s.message.as_deref())))
+}
+
+fn colon(text: Option<&str>) -> String {
+    text.filter(|text| !text.is_empty()).map(|text| format!(": {text}")).unwrap_or_default()
+}

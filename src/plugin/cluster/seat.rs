@@ -1,0 +1,145 @@
+//! Where our binary sits beside a pod that keeps running: in its container, in an ephemeral one, or in a helper pod.
+
+use k8s_openapi::api::core::v1::Pod;
+
+use super::Cluster;
+use super::agent::Agent;
+use super::helper::{self, Helper, VOLUMES};
+use super::pods::statuses;
+use super::volume::{Mount, Source};
+use super::{ephemeral, node};
+use crate::failure::{Failure, Result};
+use crate::shutdown::Stop;
+
+/// A place for the agent, and how it sees the volumes.
+pub struct Seat {
+    /// The agent.
+    pub agent: Agent,
+    /// The helper pod, when it is one: whoever sat down removes it.
+    pub helper: Option<Helper>,
+    /// Where each mount is seen.
+    roots: Vec<(Mount, String)>,
+}
+
+impl Seat {
+    /// Folders to look for databases in.
+    #[must_use]
+    pub fn folders(&self) -> Vec<String> {
+        self.roots.iter().map(|(_, root)| root.clone()).collect()
+    }
+
+    /// The mount and the path within its volume of a path that the agent sees.
+    #[must_use]
+    pub fn locate(&self, path: &str) -> Option<(&Mount, String)> {
+        self.roots.iter().find_map(|(mount, root)| {
+            let inside = path.strip_prefix(root.as_str())?.trim_start_matches('/');
+            let inside = if self.helper.is_some() {
+                inside.to_owned()
+            } else {
+                mount.to_volume(&format!("{}/{inside}", mount.path.trim_end_matches('/')))?
+            };
+            Some((mount, inside))
+        })
+    }
+
+    /// The path that the agent sees of a path in the volume of a mount.
+    #[must_use]
+    pub fn path(&self, mount: &Mount, inside: &str) -> String {
+        if self.helper.is_some() {
+            Helper::path(&mount.volume, inside)
+        } else {
+            mount.to_container(inside).unwrap_or_else(|| inside.to_owned())
+        }
+    }
+
+    /// In a helper pod beside the pod's durable volumes.
+    ///
+    /// # Errors
+    /// Says why the helper does not run; nothing is left behind.
+    pub async fn in_helper_pod(cluster: &Cluster, stop: &Stop, helper: Helper, mounts: &[Mount]) -> Result<Self> {
+        let arch = node::arch(cluster, helper.node.as_deref()).await;
+        helper.ensure(cluster, stop).await?;
+        match Agent::install(cluster, &helper.namespace, &helper.name, helper::CONTAINER, &[helper::WORK.to_owned()], &arch).await
+        {
+            Ok(agent) => {
+                let roots = mounts.iter().map(|mount| (mount.clone(), format!("{VOLUMES}/{}", mount.volume))).collect();
+                Ok(Self { agent, helper: Some(helper), roots })
+            }
+            Err(failure) => {
+                helper.remove(cluster, &Stop::default()).await?;
+                Err(failure)
+            }
+        }
+    }
+
+    /// Beside a running container: in it where it has a place for our binary, else in an ephemeral container, else in a helper pod.
+    ///
+    /// # Errors
+    /// Names each place that was tried, and why it would not do.
+    pub async fn beside(
+        cluster: &Cluster,
+        stop: &Stop,
+        pod: &Pod,
+        container: &str,
+        helper: Helper,
+        mounts: &[Mount],
+    ) -> Result<Self> {
+        let mut tried = Vec::new();
+        if statuses(pod)
+            .any(|status| status.name == container && status.state.as_ref().is_some_and(|state| state.running.is_some()))
+        {
+            match in_container(cluster, pod, container, &helper, mounts).await {
+                Ok(seat) => return Ok(seat),
+                Err(failure) => tried.push(format!("in container {container}: {}", told(&failure))),
+            }
+            match in_ephemeral(cluster, stop, pod, container, &helper, mounts).await {
+                Ok(seat) => return Ok(seat),
+                Err(failure) => tried.push(format!("in an ephemeral container: {}", told(&failure))),
+            }
+        }
+        if mounts.iter().any(|mount| matches!(mount.source, Source::WithPod(_))) {
+            return Err(Failure::refused("there is no place for the helper binary beside this database")
+                .facts(tried)
+                .state("nothing was changed"));
+        }
+        Self::in_helper_pod(cluster, stop, helper, mounts).await.map_err(|failure| failure.facts(tried))
+    }
+}
+
+fn told(failure: &Failure) -> String {
+    std::iter::once(failure.message.as_str()).chain(failure.facts.iter().map(String::as_str)).collect::<Vec<_>>().join("; ")
+}
+
+async fn in_container(cluster: &Cluster, pod: &Pod, container: &str, helper: &Helper, mounts: &[Mount]) -> Result<Seat> {
+    let name = pod.metadata.name.as_deref().unwrap_or_default();
+    let arch = node::arch(cluster, helper.node.as_deref()).await;
+    let agent = Agent::install(cluster, &helper.namespace, name, container, &places(pod, container), &arch).await?;
+    Ok(Seat { agent, helper: None, roots: same_paths(mounts) })
+}
+
+async fn in_ephemeral(
+    cluster: &Cluster,
+    stop: &Stop,
+    pod: &Pod,
+    container: &str,
+    helper: &Helper,
+    mounts: &[Mount],
+) -> Result<Seat> {
+    let name = pod.metadata.name.as_deref().unwrap_or_default();
+    let arch = node::arch(cluster, helper.node.as_deref()).await;
+    ephemeral::add(cluster, stop, pod, container, &helper.name, &helper.image).await?;
+    let agent = Agent::install(cluster, &helper.namespace, name, &helper.name, &[ephemeral::WORK.to_owned()], &arch).await?;
+    Ok(Seat { agent, helper: None, roots: same_paths(mounts) })
+}
+
+fn same_paths(mounts: &[Mount]) -> Vec<(Mount, String)> {
+    mounts.iter().map(|mount| (mount.clone(), mount.path.trim_end_matches('/').to_owned())).collect()
+}
+
+/// Folders worth trying: volumes that go with the pod first, because the root file system may be read-only; never the
+/// database's own volume, which may be full.
+fn places(pod: &Pod, container: &str) -> Vec<String> {
+    let with_pod =
+        super::volume::mounts(pod, Some(container)).into_iter().filter(|mount| matches!(mount.source, Source::WithPod(_)));
+    with_pod.map(|mount| mount.path).chain(["/tmp", "/var/tmp", "/dev/shm", "/run"].map(str::to_owned)).collect()
+}

@@ -1,0 +1,97 @@
+//! One file per command: what was typed → what is found → a plan → carried out → a report. This file only connects them.
+
+pub mod complete;
+pub mod completion;
+pub mod history;
+mod live_names;
+mod operation;
+mod report;
+pub mod resume;
+pub mod session;
+pub mod undo;
+pub mod vacuum;
+pub mod version;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use self::complete::Names;
+use self::live_names::LiveNames;
+use self::version::AgentInfo;
+use crate::cli::Command;
+use crate::cli::connection::Connection;
+use crate::cluster::connect;
+use crate::cluster::payload::{PAYLOADS, Payload};
+use crate::exit::Exit;
+use crate::failure::{Failure, Result};
+use crate::shutdown::{self, Stop};
+use crate::ui::Ui;
+
+/// What every command gets.
+#[derive(Clone)]
+pub struct Context {
+    /// How to reach the cluster.
+    pub connection: Connection,
+    /// Where to print and ask.
+    pub ui: Ui,
+    /// Whether to stop.
+    pub stop: Stop,
+    /// The name this program was called by.
+    pub program: PathBuf,
+}
+
+/// Runs a command to its end.
+///
+/// # Errors
+/// Whatever the command has to say.
+pub fn dispatch(command: Command, ctx: &Context) -> Result<Exit> {
+    ctx.connection.check()?;
+    match command {
+        Command::Vacuum(args) => on_runtime(ctx, vacuum::run(ctx, args.into())),
+        Command::Resume(args) => on_runtime(ctx, resume::run(ctx, args)),
+        Command::Undo(args) => on_runtime(ctx, undo::run(ctx, args)),
+        Command::History(args) => on_runtime(ctx, history::run(ctx, args)),
+        Command::Version(args) => on_runtime(ctx, version::run(&args, ctx, agents(), server_version(&ctx.connection))),
+        Command::Completion(args) => on_runtime(ctx, completion::run(args.what, ctx)),
+    }
+}
+
+/// Runs `work` with signals caught: the first asks it to stop, the second leaves without waiting for it.
+fn on_runtime(ctx: &Context, work: impl Future<Output = Result<Exit>>) -> Result<Exit> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::failed(format!("cannot start: {error}")).state("nothing was changed"))?;
+    let ended = runtime.block_on(async {
+        let signals = shutdown::signals()?;
+        tokio::select! {
+            biased;
+            ended = work => ended,
+            leave = shutdown::escalate(signals, &ctx.stop, &ctx.ui) => Err(leave),
+        }
+    });
+    ctx.ui.end_drawing();
+    // A thread may still wait for an answer at a prompt.
+    runtime.shutdown_background();
+    ended
+}
+
+/// The helper binaries inside this program.
+fn agents() -> Vec<AgentInfo> {
+    let info =
+        |payload: &Payload| AgentInfo { architecture: payload.arch, sha256: payload.sha256.to_owned(), bytes: payload.bytes };
+    PAYLOADS.iter().map(info).collect()
+}
+
+/// The version of the server that the flags lead to, if it tells.
+async fn server_version(connection: &Connection) -> Option<String> {
+    let cluster = connect(&session::flags(connection)).await.ok()?;
+    Some(cluster.features().await.ok()?.version.clone())
+}
+
+/// The names that complete a line with these connection flags.
+#[must_use]
+pub fn names(connection: &Connection) -> Arc<dyn Names> {
+    Arc::new(LiveNames::new(connection))
+}

@@ -1,0 +1,121 @@
+//! The migration files of the application's image, as evidence for a repair that the schema alone does not prove.
+
+use dbmig_wire::{Facts, Read, Replay};
+use k8s_openapi::api::core::v1::{Container, Pod};
+
+use super::examine::Examined;
+use super::spec::Spec;
+use crate::cluster::Cluster;
+use crate::cluster::agent::Agent;
+use crate::cluster::image::ImagePod;
+use crate::failure::{Failure, Result};
+use crate::framework::golang_migrate::files::{Evidence, SUFFIX, migrations};
+use crate::framework::golang_migrate::judge;
+use crate::framework::{Recognised, Repair};
+use crate::shutdown::Stop;
+
+/// Where images put migrations when neither argument nor variable says so.
+const USUAL: [&str; 5] = ["/migrations", "/data/migrations", "/app/migrations", "/db/migrations", "/etc/migrations"];
+
+/// A container whose image has the migration files, and where they may be.
+#[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Migrator {
+    image: String,
+    folders: Vec<String>,
+}
+
+impl Migrator {
+    /// The container of a pod that says where its migrations are; else the one that mounts the database.
+    pub(crate) fn of(pod: &Pod, container: &str) -> Option<Self> {
+        let spec = pod.spec.as_ref()?;
+        let all = || spec.init_containers.iter().flatten().chain(&spec.containers);
+        let told = all().find_map(|c| Some((c, told_folders(c)?)));
+        let (chosen, mut folders) = match told {
+            Some(found) => found,
+            None => (all().find(|c| c.name == container)?, Vec::new()),
+        };
+        folders.extend(USUAL.map(str::to_owned));
+        Some(Self { image: chosen.image.clone()?, folders })
+    }
+}
+
+/// `-path DIR`, `-source file://DIR`, or a variable such as `UPMETER_DB_MIGRATIONS_PATH`.
+fn told_folders(container: &Container) -> Option<Vec<String>> {
+    let words: Vec<&str> = container.command.iter().chain(&container.args).flatten().map(String::as_str).collect();
+    let after = |flag: &str| {
+        let equals =
+            words.iter().find_map(|word| word.trim_start_matches('-').strip_prefix(flag)?.strip_prefix('=').map(str::to_owned));
+        let next = words.iter().position(|word| word.trim_start_matches('-') == flag && word.starts_with('-'));
+        equals.or_else(|| words.get(next? + 1).map(|word| (*word).to_owned()))
+    };
+    let variables = container.env.iter().flatten().filter(|variable| variable.name.to_uppercase().contains("MIGRATION"));
+    let from_variables = variables.filter_map(|variable| variable.value.clone()).filter(|value| value.starts_with('/'));
+    let source = after("source").and_then(|source| source.strip_prefix("file://").map(str::to_owned));
+    let folders: Vec<String> = after("path").into_iter().chain(source).chain(from_variables).collect();
+    (!folders.is_empty()).then_some(folders)
+}
+
+/// Judges a dirty version again by the files of the image, where the first judgement was that nothing proves it.
+///
+/// # Errors
+/// Only when the helper can't be asked; an image that can't be read leaves the judgement as it was.
+pub(crate) async fn reconsider(
+    cluster: &Cluster,
+    stop: &Stop,
+    agent: &Agent,
+    spec: &Spec,
+    facts: &Facts,
+    examined: &mut Examined,
+) -> Result<()> {
+    let (Some(migrator), Some(content)) = (&spec.migrator, &facts.content) else { return Ok(()) };
+    let Recognised::Known { state, repair: repair @ Repair::Refused { .. } } = &mut examined.framework else { return Ok(()) };
+    let (true, Some(version)) = (state.dirty, state.version) else { return Ok(()) };
+    let judged = match read(cluster, stop, agent, spec, migrator, &state.table, version).await? {
+        Ok(evidence) => judge(state, &content.schema, &evidence),
+        Err(because) => Repair::Refused { because: format!("{}; {because}", reason(repair)) },
+    };
+    *repair = judged;
+    Ok(())
+}
+
+fn reason(repair: &Repair) -> &str {
+    if let Repair::Refused { because } = repair { because } else { "" }
+}
+
+/// Reads the files in a pod of the image and replays them beside the database.
+async fn read(
+    cluster: &Cluster,
+    stop: &Stop,
+    agent: &Agent,
+    spec: &Spec,
+    migrator: &Migrator,
+    table: &str,
+    version: i64,
+) -> Result<std::result::Result<Evidence, String>> {
+    let container = Container { image: Some(migrator.image.clone()), ..Container::default() };
+    let pod = match ImagePod::start(cluster, stop, &spec.helper, &container, &spec.arch).await {
+        Ok(pod) => pod,
+        Err(failure) => return Ok(Err(format!("the migration files in {} can't be read: {}", migrator.image, told(&failure)))),
+    };
+    let files = pod.agent.ask(Read { folders: migrator.folders.clone(), suffix: SUFFIX.to_owned() }, None).await;
+    pod.remove(cluster).await;
+    let files = match files {
+        Ok(files) => files,
+        Err(error) => return Ok(Err(told(&error.into_failure("read the migration files")))),
+    };
+    if files.is_empty() {
+        return Ok(Err(format!("the image {} has no *{SUFFIX} in {}", migrator.image, migrator.folders.join(", "))));
+    }
+    let migrations = match migrations(&files) {
+        Ok(migrations) => migrations,
+        Err(because) => return Ok(Err(because)),
+    };
+    let scripts = migrations.iter().map(|migration| migration.sql.clone()).collect();
+    let replayed = agent.ask(Replay { scripts }, None).await.map_err(|error| error.into_failure("replay the migrations"))?;
+    Ok(Evidence::new(table, version, &migrations, &replayed))
+}
+
+fn told(failure: &Failure) -> String {
+    std::iter::once(&failure.message).chain(&failure.facts).cloned().collect::<Vec<_>>().join(": ")
+}

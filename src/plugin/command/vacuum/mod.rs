@@ -1,0 +1,146 @@
+//! `vacuum`: make a SQLite database small again, dropping only what a rule says, without ever losing a row.
+
+mod evidence;
+mod examine;
+mod look;
+mod needs;
+mod options;
+mod preview;
+mod profile;
+mod punch;
+mod space;
+mod spec;
+mod step;
+
+use super::Context;
+use super::operation::{self, Start};
+use super::session::Session;
+use crate::exit::Exit;
+use crate::failure::{Failure, Result};
+use crate::framework::{Recognised, Repair};
+use crate::plan::{LockName, Record, Step, Store};
+
+pub use space::{KeepOld, Place};
+pub use spec::{Keep, Wishes};
+
+/// The command's name, in records.
+pub const NAME: &str = "vacuum";
+
+/// What the user asked for, as it is meant.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// `TYPE/NAME`, `TYPE NAME` or `NAME`.
+    pub target: Vec<String>,
+    /// Container that mounts the database.
+    pub container: Option<String>,
+    /// Path of the database as the container sees it.
+    pub database: Option<String>,
+    /// What stays, where things go, how careful to be.
+    pub wishes: Wishes,
+    /// Only give unused pages back, while the application runs.
+    pub punch: bool,
+    /// Image of the helper pod.
+    pub helper_image: String,
+    /// Show the plan, change nothing.
+    pub dry_run: bool,
+    /// Don't ask.
+    pub yes: bool,
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// `Refused` with nothing changed, or what the engine says.
+pub async fn run(ctx: &Context, options: Options) -> Result<Exit> {
+    let session = Session::begin(ctx).await?;
+    run_in(&session, &options).await
+}
+
+async fn run_in(session: &Session, options: &Options) -> Result<Exit> {
+    if !options.dry_run && !options.yes && !session.ui.can_ask() {
+        return Err(Failure::refused("there is no terminal to ask on")
+            .state("nothing was changed")
+            .next("say --yes to go ahead, or --dry-run to see the plan"));
+    }
+    let id = operation::new_id(NAME);
+    let place = look::place(session, options, &id).await?;
+    let outcome = if options.punch {
+        punch::run(session, options, &place).await
+    } else {
+        look_and_run(session, options, &id, &place).await
+    };
+    let store = Store::new(session.cluster.client.clone(), &place.namespace, "");
+    let under_way = store.load(&id).await.is_ok_and(|record| !record.phase.is_over());
+    if !under_way {
+        // Nothing was begun, or all of it is over: what the look brought up goes again.
+        place.leave(&session.cluster).await?;
+    }
+    outcome
+}
+
+async fn look_and_run(session: &Session, options: &Options, id: &str, place: &look::Place) -> Result<Exit> {
+    let spec = look::spec(session, options, place).await?;
+    let lock = lock(&spec);
+    let store = Store::new(session.cluster.client.clone(), &place.namespace, "");
+    operation::refuse_if_unfinished(&store, &LockName::new(&lock), &place.namespace).await?;
+    let mut seen = examine::examine(&place.seat.agent, &spec.database(), &spec.shown, &spec.wishes, false).await?;
+    if let Some((facts, examined)) = &mut seen {
+        evidence::reconsider(&session.cluster, &session.stop, &place.seat.agent, &spec, facts, examined).await?;
+    }
+    let steps = step::steps(&spec);
+    let managers = spec.workload.other_managers(&session.cluster, &place.namespace).await?;
+    preview::Preview::new(&spec, seen.as_ref(), &steps, &managers).show(session, options.dry_run)?;
+    if options.dry_run {
+        return Ok(Exit::Done);
+    }
+    let question = format!("Stop {} and vacuum {}?", spec.workload, spec.shown);
+    if !options.yes && !session.ui.confirm(&session.stop, &question).await? {
+        return Err(Failure::refused("not confirmed").state("nothing was changed"));
+    }
+    let start = Start { id, command: NAME, namespace: &place.namespace, target: place.target.clone(), lock: &lock, spec: &spec };
+    let report = operation::start(session, start, steps).await?;
+    tell_result(session, &report.record, &spec)?;
+    Ok(super::report::conclude(session, &report))
+}
+
+/// Two vacuums of one volume exclude each other, whatever they were called on.
+fn lock(spec: &spec::Spec) -> String {
+    match &spec.mount.source {
+        crate::cluster::volume::Source::Claim(name) => format!("claim/{name}"),
+        crate::cluster::volume::Source::HostPath(path) => format!("hostpath/{path}"),
+        crate::cluster::volume::Source::WithPod(kind) => format!("{kind}/{}", spec.pod),
+    }
+}
+
+/// Before and after, and what became of the framework's state.
+fn tell_result(session: &Session, record: &Record, spec: &spec::Spec) -> Result<()> {
+    let memory = crate::plan::Memory::new(record.memory.clone());
+    let (examined, proof): (Option<examine::Examined>, Option<dbmig_wire::Proof>) =
+        (memory.recall("examined")?, memory.recall("proof")?);
+    let (Some(examined), Some(proof)) = (examined, proof) else { return Ok(()) };
+    session.ui.say(&format!(
+        "{}: {} → {}",
+        spec.shown,
+        crate::ui::human::bytes(examined.bytes),
+        crate::ui::human::bytes(proof.bytes)
+    ));
+    match &examined.framework {
+        Recognised::Known { repair: Repair::Set { to, because, .. }, .. } if spec.wishes.repair => {
+            let to = to.map_or_else(|| "no row (no migration applied)".to_owned(), |to| format!("version {to}, clean"));
+            session.ui.say(&format!("golang-migrate: set to {to}: {because}"));
+        }
+        _ => {}
+    }
+    Ok(())
+}
+
+/// The steps of a vacuum, from the spec in its record.
+///
+/// # Errors
+/// When the record comes from another version.
+pub(super) fn steps(spec: &serde_json::Value) -> Result<Vec<Box<dyn Step>>> {
+    let spec: spec::Spec = serde_json::from_value(spec.clone()).map_err(|error| {
+        Failure::failed(format!("the operation's record can't be read by this version of kubectl-dbmig: {error}"))
+    })?;
+    Ok(step::steps(&spec))
+}

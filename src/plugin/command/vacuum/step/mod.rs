@@ -1,0 +1,156 @@
+//! The steps of a vacuum, one file per group; each looks before it acts and can be called again after any crash.
+
+mod build;
+mod helper;
+mod local;
+mod ready;
+mod swap;
+mod writers;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::Mutex;
+
+use super::examine::Examined;
+use super::space::{KeepOld, Place, Room};
+use super::spec::Spec;
+use crate::cluster::agent::Agent;
+use crate::cluster::helper::{Helper, WORK};
+use crate::cluster::volume::{Source, users};
+use crate::failure::Result;
+use crate::plan::{Run, Step};
+
+/// Name in the memory of what was examined after writers were stopped.
+const EXAMINED: &str = "examined";
+/// Name in the memory of what the rebuild kept.
+const REBUILT: &str = "rebuilt";
+/// Name in the memory of the new file's proof.
+const PROOF: &str = "proof";
+/// Name in the memory of the proof of the old file's copy.
+const OLD_COPY: &str = "oldCopy";
+/// Name in the memory of the new file's copy on the user's machine.
+const NEW_HERE: &str = "newHere";
+/// Name in the memory of the old file's copy on the user's machine.
+const OLD_HERE: &str = "oldHere";
+/// Name in the memory that says that the new file is in place.
+const SWAPPED: &str = "swapped";
+/// Name in the memory that says that the scratch volume holds something nobody else has.
+const KEEP_SCRATCH: &str = "keepScratch";
+/// The volume in the helper pod for scratch files.
+const SCRATCH: &str = "dbmig-scratch";
+
+/// What the steps share: the spec, and the helper once it is up.
+pub(super) struct Desk {
+    spec: Spec,
+    agent: Mutex<Option<Agent>>,
+}
+
+impl Desk {
+    /// The agent beside the volumes that the decisions so far call for.
+    async fn agent(&self, run: &Run) -> Result<Agent> {
+        let mut agent = self.agent.lock().await;
+        if let Some(agent) = agent.as_ref() {
+            return Ok(agent.clone());
+        }
+        Ok(agent.insert(self.bring_up(run).await?).clone())
+    }
+
+    /// The agent in a helper pod that has every volume which is needed from now on.
+    async fn agent_again(&self, run: &Run) -> Result<Agent> {
+        self.agent.lock().await.take();
+        self.agent(run).await
+    }
+
+    async fn bring_up(&self, run: &Run) -> Result<Agent> {
+        let mut helper = self.helper(run)?;
+        helper.node = self.node(run).await?;
+        helper.ensure(&run.cluster, &run.stop).await?;
+        Agent::install(
+            &run.cluster,
+            &helper.namespace,
+            &helper.name,
+            crate::cluster::helper::CONTAINER,
+            &[WORK.to_owned()],
+            &self.spec.arch,
+        )
+        .await
+    }
+
+    /// The node where the volume is in use now; a claim that nobody uses may go wherever the scheduler finds it.
+    async fn node(&self, run: &Run) -> Result<Option<String>> {
+        let users = users(&run.cluster, &run.namespace, &self.spec.mount.source).await?;
+        let in_use = users.into_iter().find_map(|pod| pod.spec.and_then(|spec| spec.node_name));
+        let anywhere = matches!(self.spec.mount.source, Source::Claim(_));
+        Ok(in_use.or_else(|| if anywhere { None } else { self.spec.helper.node.clone() }))
+    }
+
+    /// The helper pod, with a scratch volume if one was decided on.
+    fn helper(&self, run: &Run) -> Result<Helper> {
+        let mut helper = self.spec.helper.clone();
+        match scratch(run.memory.recall(EXAMINED)?.as_ref()) {
+            Some(Place::Claim { .. }) => {
+                helper.volumes.insert(SCRATCH.to_owned(), Source::Claim(helper.name.clone()));
+            }
+            // What is kept on the user's machine is worked on here.
+            Some(Place::Node | Place::Local) => {
+                helper.volumes.insert(SCRATCH.to_owned(), Source::WithPod("emptyDir".to_owned()));
+            }
+            None => {}
+        }
+        Ok(helper)
+    }
+
+    /// Path of the new file while it is built.
+    fn new_file(&self, examined: &Examined) -> String {
+        match examined.room {
+            Room::Scratch(_) => {
+                Helper::path(SCRATCH, &format!("{}.dbmig-{}.new", file_name(&self.spec.inside), self.spec.helper.operation))
+            }
+            Room::Beside | Room::BesideAfterPunching => self.spec.beside("new"),
+        }
+    }
+
+    /// Path of the old file's copy on the scratch volume.
+    fn old_copy(&self) -> String {
+        Helper::path(SCRATCH, &format!("{}.dbmig-{}.old", file_name(&self.spec.inside), self.spec.helper.operation))
+    }
+
+    fn timeout(&self) -> Duration {
+        Duration::from_secs(self.spec.wishes.timeout_seconds)
+    }
+}
+
+fn file_name(path: &str) -> &str {
+    path.rsplit('/').next().unwrap_or(path)
+}
+
+/// The place apart that a decision needs, for the new file or the old one.
+fn scratch(examined: Option<&Examined>) -> Option<Place> {
+    let examined = examined?;
+    match (&examined.room, &examined.keep_old) {
+        (Room::Scratch(place), _) | (_, KeepOld::At(place)) => Some(place.clone()),
+        _ => None,
+    }
+}
+
+/// All steps in order.
+pub(super) fn steps(spec: &Spec) -> Vec<Box<dyn Step>> {
+    let desk = Arc::new(Desk { spec: spec.clone(), agent: Mutex::new(None) });
+    vec![
+        Box::new(helper::Prepare(desk.clone())),
+        Box::new(writers::Stop(desk.clone())),
+        Box::new(build::Settle(desk.clone())),
+        Box::new(build::Examine(desk.clone())),
+        Box::new(helper::Scratch(desk.clone())),
+        Box::new(build::Punch(desk.clone())),
+        Box::new(build::Rebuild(desk.clone())),
+        Box::new(build::Verify(desk.clone())),
+        Box::new(swap::CopyOld(desk.clone())),
+        Box::new(swap::Swap(desk.clone())),
+        Box::new(writers::Start(desk.clone())),
+        Box::new(ready::Await(desk.clone())),
+        Box::new(swap::DropOld(desk.clone())),
+        Box::new(helper::CleanUp(desk)),
+    ]
+}
