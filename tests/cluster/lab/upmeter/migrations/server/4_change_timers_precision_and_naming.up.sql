@@ -1,0 +1,17 @@
+BEGIN IMMEDIATE;
+CREATE TABLE episodes_30s (timeslot INTEGER NOT NULL, nano_up INTEGER NOT NULL, nano_down INTEGER NOT NULL, group_name TEXT NOT NULL, probe_name TEXT NOT NULL, nano_unknown INTEGER NOT NULL DEFAULT 0, nano_unmeasured INTEGER NOT NULL DEFAULT 0);
+INSERT INTO episodes_30s SELECT timeslot, success_seconds * 1000000000, fail_seconds * 1000000000, group_name, probe_name, unknown_seconds * 1000000000, nodata_seconds * 1000000000 FROM downtime30s ORDER BY rowid;
+CREATE TABLE episodes_5m (timeslot INTEGER NOT NULL, nano_up INTEGER NOT NULL, nano_down INTEGER NOT NULL, group_name TEXT NOT NULL, probe_name TEXT NOT NULL, nano_unknown INTEGER NOT NULL DEFAULT 0, nano_unmeasured INTEGER NOT NULL DEFAULT 0);
+INSERT INTO episodes_5m SELECT timeslot, success_seconds * 1000000000, fail_seconds * 1000000000, group_name, probe_name, unknown_seconds * 1000000000, nodata_seconds * 1000000000 FROM downtime5m ORDER BY rowid;
+DROP INDEX downtime30s_time_group_probe;
+DROP INDEX downtime5m_time_group_probe;
+CREATE UNIQUE INDEX downtime30s_time_group_probe ON episodes_30s (timeslot, group_name, probe_name);
+CREATE UNIQUE INDEX downtime5m_time_group_probe ON episodes_5m (timeslot, group_name, probe_name);
+DROP TABLE downtime30s;
+DROP TABLE downtime5m;
+ALTER TABLE export_episodes RENAME COLUMN success TO nano_up;
+ALTER TABLE export_episodes RENAME COLUMN fail TO nano_down;
+ALTER TABLE export_episodes RENAME COLUMN unknown TO nano_unknown;
+ALTER TABLE export_episodes RENAME COLUMN nodata TO nano_unmeasured;
+UPDATE export_episodes SET nano_up = nano_up * 1000000000, nano_down = nano_down * 1000000000, nano_unknown = nano_unknown * 1000000000, nano_unmeasured = nano_unmeasured * 1000000000;
+COMMIT;

@@ -1,0 +1,3 @@
+BEGIN IMMEDIATE;
+DROP TABLE IF EXISTS _schema_version;
+COMMIT;

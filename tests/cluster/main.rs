@@ -1,0 +1,15 @@
+//! The plugin on a real cluster; `cargo xtask test` brings one up.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod crash;
+mod engine;
+mod exec;
+mod fixtures;
+mod kill;
+mod krew;
+mod roles;
+mod story;
+mod vacuum;

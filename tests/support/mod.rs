@@ -1,0 +1,10 @@
+//! What the tests on a real cluster share: a namespace each, the upmeter-like application, users, the plugin as kubectl finds it.
+//! Must not assert anything about the product.
+#![allow(dead_code, reason = "each test uses a part of it")]
+
+mod fixture;
+mod namespace;
+mod user;
+
+pub(crate) use fixture::{Shape, Upmeter};
+pub(crate) use namespace::{Namespace, Run};

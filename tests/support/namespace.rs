@@ -1,0 +1,202 @@
+//! A namespace of its own for each test, and kubectl in it. It goes when the test ends, unless `DBMIG_KEEP=1`.
+
+use std::env;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::Mutex;
+use std::thread::sleep;
+use std::time::Duration;
+
+use dbmig::cluster::{Cluster, ConnectionFlags, connect};
+
+/// Seconds that a state of the cluster may take to come about on a busy machine.
+const PATIENCE: u32 = 180;
+
+/// A namespace with a random name, and what lies in it.
+pub(crate) struct Namespace {
+    name: String,
+    cluster: Cluster,
+    volumes: Mutex<Vec<String>>,
+}
+
+/// How a program ended.
+#[derive(Debug)]
+pub(crate) struct Run {
+    /// Exit code; -1 after a signal.
+    pub code: i32,
+    /// What it wrote to stdout.
+    pub stdout: String,
+    /// What it wrote to stderr.
+    pub stderr: String,
+}
+
+impl Namespace {
+    /// Makes a namespace; `purpose` is part of its name.
+    pub(crate) async fn new(purpose: &str) -> Self {
+        let name = format!("dbmig-{purpose}-{:08x}", rand::random::<u32>());
+        let flags = ConnectionFlags {
+            kubeconfig: env::var_os("DBMIG_TEST_KUBECONFIG").map(PathBuf::from),
+            context: env::var("DBMIG_TEST_CONTEXT").ok(),
+            namespace: Some(name.clone()),
+            ..ConnectionFlags::default()
+        };
+        let cluster = connect(&flags).await.expect("a cluster answers: run the tests with `cargo xtask test`");
+        let space = Self { name, cluster, volumes: Mutex::default() };
+        space.kubectl(&["create", "namespace", &space.name]);
+        space.kubectl(&["label", "namespace", &space.name, "dbmig-test=true"]);
+        space
+    }
+
+    /// Its name.
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The plugin's own connection, with this namespace in force, as the cluster's admin.
+    pub(crate) fn cluster(&self) -> &Cluster {
+        &self.cluster
+    }
+
+    /// kubectl in this namespace; its stdout. Panics with its stderr if it fails.
+    pub(crate) fn kubectl(&self, words: &[&str]) -> String {
+        let run = self.try_kubectl(words);
+        assert_eq!(run.code, 0, "kubectl {}: {}", words.join(" "), run.stderr);
+        run.stdout
+    }
+
+    /// kubectl in this namespace, whatever comes of it.
+    pub(crate) fn try_kubectl(&self, words: &[&str]) -> Run {
+        Run::of(kubectl().args(["--namespace", &self.name]).args(words))
+    }
+
+    /// `kubectl apply` of some YAML.
+    pub(crate) fn apply(&self, yaml: &str) {
+        let run = Run::with_input(kubectl().args(["--namespace", &self.name, "apply", "-f", "-"]), yaml);
+        assert_eq!(run.code, 0, "kubectl apply: {}\n{yaml}", run.stderr);
+    }
+
+    /// Creates a pod and waits until it is Ready.
+    pub(crate) fn pod(&self, name: &str, spec: &serde_json::Value) {
+        let mut spec = spec.clone();
+        // Old servers make the token later than the account, and refuse pods that want it until then.
+        spec["automountServiceAccountToken"] = false.into();
+        let pod = serde_json::json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name}, "spec": spec});
+        self.wait_for("the namespace has its service account", || {
+            self.try_kubectl(&["get", "serviceaccount", "default"]).code == 0
+        });
+        self.apply(&pod.to_string());
+        self.kubectl(&["wait", "--for=condition=Ready", "--timeout=180s", "pod", name]);
+    }
+
+    /// `kubectl dbmig …` as kubectl finds it on the PATH, as the cluster's admin.
+    pub(crate) fn dbmig(&self, words: &[&str]) -> Run {
+        Run::of(&mut self.dbmig_command(words))
+    }
+
+    /// The same, not started yet.
+    pub(crate) fn dbmig_command(&self, words: &[&str]) -> Command {
+        let mut command = self.plugin(words);
+        if let Some(kubeconfig) = env::var_os("DBMIG_TEST_KUBECONFIG") {
+            command.env("KUBECONFIG", kubeconfig);
+        }
+        if let Ok(context) = env::var("DBMIG_TEST_CONTEXT") {
+            command.args(["--context", &context]);
+        }
+        command
+    }
+
+    /// The same as the user of a kubeconfig.
+    pub(crate) fn dbmig_as(&self, kubeconfig: &Path, words: &[&str]) -> Run {
+        Run::of(self.plugin(words).env("KUBECONFIG", kubeconfig))
+    }
+
+    fn plugin(&self, words: &[&str]) -> Command {
+        let plugin = Path::new(env!("CARGO_BIN_EXE_kubectl-dbmig"));
+        let path = env::var_os("PATH").unwrap_or_default();
+        let dirs = plugin.parent().map(Path::to_path_buf).into_iter().chain(env::split_paths(&path));
+        let mut command = Command::new("kubectl");
+        command.env("PATH", env::join_paths(dirs).expect("the PATH has no colon in a folder's name"));
+        command.arg("dbmig").args(words).args(["--namespace", &self.name]);
+        command
+    }
+
+    /// A claim with a real size limit (only on the throwaway cluster; elsewhere one of the default class).
+    pub(crate) fn volume(&self, claim: &str, size: &str) {
+        let Some(lab) = env::var_os("DBMIG_TEST_LAB") else {
+            return self.apply(&format!(
+                "apiVersion: v1\nkind: PersistentVolumeClaim\nmetadata: {{name: {claim}}}\n\
+                 spec: {{accessModes: [ReadWriteOnce], resources: {{requests: {{storage: {size}}}}}}}\n"
+            ));
+        };
+        let volume = format!("{}-{claim}", self.name);
+        self.volumes.lock().expect("unpoisoned").push(volume.clone());
+        let run = Run::of(Command::new(lab).args(["pv", &volume, size, &self.name, claim]));
+        assert_eq!(run.code, 0, "lab pv: {}", run.stderr);
+    }
+
+    /// The folder on this machine that is a sized volume (only on the throwaway cluster): databases there are looked at directly.
+    pub(crate) fn folder(&self, claim: &str) -> PathBuf {
+        let lab = env::var_os("DBMIG_TEST_LAB").expect("only the throwaway cluster has its volumes on this machine");
+        let home = Run::of(Command::new(lab).arg("home"));
+        PathBuf::from(home.stdout.trim()).join("data/pv").join(format!("{}-{claim}", self.name))
+    }
+
+    /// Looks once a second until something is so; panics with what is in the namespace if it does not become so.
+    pub(crate) fn wait_for(&self, what: &str, mut seen: impl FnMut() -> bool) {
+        for _ in 0..PATIENCE {
+            if seen() {
+                return;
+            }
+            sleep(Duration::from_secs(1));
+        }
+        let pods = self.try_kubectl(&["describe", "pods"]).stdout;
+        panic!("after {PATIENCE} s it is still not so that {what}:\n{pods}");
+    }
+}
+
+impl Drop for Namespace {
+    fn drop(&mut self) {
+        if env::var_os("DBMIG_KEEP").is_some() {
+            return;
+        }
+        self.try_kubectl(&["delete", "namespace", &self.name, "--wait=false"]);
+        let Some(lab) = env::var_os("DBMIG_TEST_LAB") else { return };
+        for volume in self.volumes.get_mut().into_iter().flatten() {
+            Run::of(Command::new(&lab).args(["pv-gone", volume]));
+        }
+    }
+}
+
+impl Run {
+    /// Runs to the end, without any input.
+    pub(crate) fn of(command: &mut Command) -> Self {
+        Self::with_input(command, "")
+    }
+
+    /// Runs to the end with something on stdin.
+    pub(crate) fn with_input(command: &mut Command, input: &str) -> Self {
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap_or_else(|e| panic!("{command:?}: {e}"));
+        // A program that ends without reading its input has its own message for it.
+        let _ = child.stdin.take().map(|mut stdin| stdin.write_all(input.as_bytes()));
+        let output = child.wait_with_output().unwrap_or_else(|e| panic!("{command:?}: {e}"));
+        Self {
+            code: output.status.code().unwrap_or(-1),
+            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+        }
+    }
+}
+
+/// kubectl for the cluster under test.
+pub(crate) fn kubectl() -> Command {
+    let mut kubectl = Command::new("kubectl");
+    if let Some(kubeconfig) = env::var_os("DBMIG_TEST_KUBECONFIG") {
+        kubectl.env("KUBECONFIG", kubeconfig);
+    }
+    if let Ok(context) = env::var("DBMIG_TEST_CONTEXT") {
+        kubectl.args(["--context", &context]);
+    }
+    kubectl
+}
