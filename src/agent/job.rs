@@ -11,7 +11,6 @@ use std::time::{Duration, SystemTime};
 use dbmig_wire::{ErrorKind, Message, Request};
 use rustix::fs::{FallocateFlags, FlockOperation, fallocate, flock};
 use rustix::io::Errno;
-use rustix::process::{Pid, getsid};
 
 use crate::error::{Explain, Result, fail};
 use crate::output::Output;
@@ -100,7 +99,7 @@ pub(crate) fn start(job: &Job, request: &Request) -> Result<()> {
         .current_dir("/")
         .stdin(Stdio::piped())
         .stdout(Stdio::from(journal))
-        .stderr(Stdio::null())
+        .stderr(Stdio::piped())
         .spawn()
         .explain(|| format!("cannot start job {}", job.name))?;
     hand_over(&mut child, request).explain(|| format!("cannot hand the request to job {}", job.name))?;
@@ -128,21 +127,16 @@ fn hand_over(child: &mut Child, request: &Request) -> std::io::Result<()> {
     }
 }
 
+/// The job writes one byte to its stderr once it leads a session of its own. Asking the kernel with getsid would not do:
+/// it answers 0 for a session that began outside the container.
 fn wait_until_detached(child: &mut Child, name: &str) -> Result<()> {
-    let pid = Pid::from_child(child);
-    loop {
-        if getsid(Some(pid)).ok() == Some(pid) {
-            return Ok(());
-        }
-        if let Ok(Some(status)) = child.try_wait() {
-            // A short job may be over already; its journal says how it went.
-            return match status.code() {
-                Some(0 | 1) => Ok(()),
-                _ => Err(fail(ErrorKind::Died, format!("job {name} ended before it began"))),
-            };
-        }
-        thread::sleep(Duration::from_millis(1));
+    let mut sign = [0];
+    let detached = child.stderr.take().is_some_and(|mut stderr| stderr.read_exact(&mut sign).is_ok());
+    if detached {
+        return Ok(());
     }
+    let status = child.wait().explain(|| format!("cannot ask how job {name} ended"))?;
+    Err(fail(ErrorKind::Died, format!("job {name} ended before it began ({status})")))
 }
 
 /// Prints the journal from line `from` on and waits for more; answers with the job's last message. Heartbeats are

@@ -29,6 +29,8 @@ const END_TRIES: u32 = 60;
 pub(crate) fn run(job: &Job, request: Result<Request>) -> Message {
     // Fails only where the process leads a session already, which is what is wanted.
     let _ = rustix::process::setsid();
+    // What `job::start` waits for; it may be gone already.
+    let _ = io::stderr().write_all(b"\n");
     let journal = match Journal::open(job) {
         Ok(journal) => journal,
         Err(error) => return Message::Failed(error),

@@ -35,7 +35,8 @@ pub(crate) fn messages(output: &Output) -> Vec<Message> {
 }
 
 pub(crate) fn last(output: &Output) -> Message {
-    messages(output).pop().unwrap()
+    let last = messages(output).pop();
+    last.unwrap_or_else(|| panic!("no answer, {}: {}", output.status, String::from_utf8_lossy(&output.stderr)))
 }
 
 pub(crate) fn error(output: &Output) -> AgentError {

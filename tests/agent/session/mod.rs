@@ -134,6 +134,19 @@ fn a_job_outlives_its_start_and_is_followed_to_its_end() {
     assert_eq!(again.kind, ErrorKind::BadRequest);
 }
 
+/// As in a container, whose processes belong to a session that began outside it: the kernel calls that session 0.
+#[test]
+fn a_job_starts_where_the_session_began_outside() {
+    let dir = TempDir::new().unwrap();
+    let mut command = Command::new("unshare");
+    command.args(["--pid", "--fork", "--mount-proc", "sh", "-c", r#""$0" start "$1" work && "$0" follow "$1" work 0"#]);
+    command.args([env!("CARGO_BIN_EXE_dbmig-agent"), &text(dir.path())]);
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let output = run(&mut command, &line(stat(Path::new("/etc/hostname"))));
+    assert_eq!(messages(&output).first(), Some(&Message::Done(serde_json::Value::Null)), "{output:?}");
+    assert!(matches!(last(&output), Message::Done(_)), "{output:?}");
+}
+
 #[test]
 fn following_goes_on_from_the_line_asked_for() {
     let dir = TempDir::new().unwrap();
