@@ -18,6 +18,7 @@ mod schema;
 mod settle;
 mod side_files;
 mod since;
+mod slots;
 mod sql_text;
 mod sums;
 mod tree;

@@ -131,6 +131,26 @@ impl<'a> Iterator for Fields<'a> {
     }
 }
 
+/// Reads a few values out of a record: `places` says for each of its first values which of the `N` it is, if any. `None` where the
+/// record has fewer values or makes no sense.
+#[inline]
+pub(super) fn pick<'a, const N: usize>(record: &'a [u8], places: &[Option<usize>]) -> Option<[Value<'a>; N]> {
+    let (header, mut at) = varint(record)?;
+    let serials = record.get(..usize::try_from(header).ok()?)?;
+    let mut body = record.get(serials.len()..)?;
+    let mut picked = [Value::Null; N];
+    for place in places {
+        let (serial, used) = varint(serials.get(at..)?)?;
+        at += used;
+        let (bytes, rest) = body.split_at_checked(usize::try_from(length(serial)?).ok()?)?;
+        body = rest;
+        if let Some(which) = place {
+            *picked.get_mut(*which)? = value(serial, bytes);
+        }
+    }
+    Some(picked)
+}
+
 /// What is needed to read a record's last value, which in an index is the rowid.
 pub(super) struct Last {
     serial: u64,

@@ -90,8 +90,8 @@ pub(super) fn teach(connection: &Connection, rule: &Rule, path: &str, open: Open
     let arguments = 1 + series.keys.len() as i32;
     let sums = RefCell::new(Sums::new(series, path, open)?);
     let decide = move |context: &rusqlite::functions::Context<'_>| {
-        let keys = (1..context.len()).map(|at| borrowed(context.get_raw(at)));
-        let dropped = sums.borrow_mut().drops(borrowed(context.get_raw(0)), keys);
+        let keys: Vec<_> = (1..context.len()).map(|at| borrowed(context.get_raw(at))).collect();
+        let dropped = sums.borrow_mut().drops(borrowed(context.get_raw(0)), &keys);
         dropped.map_err(|error| rusqlite::Error::UserFunctionError(error.message.into()))
     };
     let flags = FunctionFlags::SQLITE_UTF8;
@@ -142,7 +142,7 @@ fn straight<'p>(
         let mut rows = find.query([cell.rowid]).explain(looking)?;
         let Some(row) = rows.next().explain(looking)? else { return Ok(true) };
         let values = (0..=keys).map(|at| row.get_ref(at).map(borrowed)).collect::<rusqlite::Result<Vec<_>>>().explain(looking)?;
-        sums.drops(values[0], values[1..].iter().copied()).map(|dropped| !dropped)
+        sums.drops(values[0], &values[1..]).map(|dropped| !dropped)
     })))
 }
 

@@ -3,8 +3,7 @@
 //! Two values are equal when they are the same number, the same text or the same bytes; collations play no part, and NULL equals
 //! nothing. Where SQL would find more rows equal, the row stays.
 
-use std::collections::{HashMap, HashSet};
-use std::hash::{BuildHasherDefault, Hasher};
+use std::collections::HashSet;
 
 use dbmig_wire::{ErrorKind, Rule};
 use rusqlite::Connection;
@@ -12,13 +11,11 @@ use rusqlite::types::ValueRef;
 
 use super::open::{Open, quoted};
 use super::pages::{Cell, Pages};
-use super::record::{Fields, Value};
+use super::record::{Value, pick};
 use super::schema::Shape;
+use super::slots::{self, Slots};
 use super::walk::payload;
 use crate::error::{Explain, Result, fail};
-
-/// Bytes of sums that are remembered before the memory is emptied.
-const MOST_BYTES: usize = 2 << 20;
 
 /// The fields of [`Rule::SummedUp`].
 #[derive(Debug, Clone)]
@@ -62,44 +59,15 @@ impl Series {
     }
 }
 
-/// The keys that a slot has sums for.
-type Keys = HashSet<Vec<u8>, BuildHasherDefault<Mix>>;
-
-/// Hashes a dozen bytes in a few cycles. Nobody gains by making keys collide: that only costs time.
-#[derive(Default)]
-struct Mix(u64);
-
-impl Hasher for Mix {
-    fn write(&mut self, bytes: &[u8]) {
-        let (words, rest) = bytes.as_chunks::<8>();
-        let mut last = [0; 8];
-        last[..rest.len()].copy_from_slice(rest);
-        for word in words.iter().chain([&last]) {
-            self.0 = (self.0.rotate_left(5) ^ u64::from_le_bytes(*word)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        }
-    }
-
-    fn write_usize(&mut self, _: usize) {
-        // The length before the bytes: each value in a key carries its own.
-    }
-
-    fn finish(&self) -> u64 {
-        self.0 ^ (self.0 >> 32)
-    }
-}
-
 /// What has been summed up, looked up slot by slot.
 pub(super) struct Sums {
     series: Series,
     connection: Connection,
     find: String,
-    /// Where the keys of a slot are in `keys`.
-    known: HashMap<i64, usize>,
-    keys: Vec<Keys>,
-    /// The slot of the row before, and where its keys are: rows mostly come in the order of time.
-    current: Option<(i64, usize)>,
-    bytes: usize,
-    key: Vec<u8>,
+    slots: Slots,
+    /// The slot of the row before, and what it has sums for: rows mostly come in the order of time.
+    current: Option<(i64, slots::Sums)>,
+    numbers: Vec<usize>,
 }
 
 impl Sums {
@@ -122,62 +90,47 @@ impl Sums {
             connection.execute_batch(&build).explain(looking)?;
             find = format!("SELECT {keys} FROM temp.dbmig_sums WHERE {time} = ?1");
         }
-        Ok(Self { series, connection, find, known: HashMap::new(), keys: Vec::new(), current: None, bytes: 0, key: Vec::new() })
+        Ok(Self { series, connection, find, slots: Slots::default(), current: None, numbers: Vec::new() })
     }
 
     /// Whether a row goes: its time is an integer before the limit, and its own slot of its keys is among the sums.
-    pub(super) fn drops<'v>(&mut self, time: Value<'_>, mut keys: impl Iterator<Item = Value<'v>>) -> Result<bool> {
+    #[inline]
+    pub(super) fn drops(&mut self, time: Value<'_>, keys: &[Value<'_>]) -> Result<bool> {
         let Value::Integer(time) = time else { return Ok(false) };
         if time >= self.series.older_than {
             return Ok(false);
         }
-        let at = self.slot(self.series.slot_of(time))?;
-        self.key.clear();
-        let comparable = keys.all(|value| put_key(&mut self.key, value));
-        Ok(comparable && self.keys[at].contains(&self.key))
+        let slot = self.series.slot_of(time);
+        let sums = match self.current {
+            Some((current, sums)) if current == slot => sums,
+            _ => self.turn_to(slot)?,
+        };
+        Ok(self.slots.has(sums, keys))
     }
 
-    /// Where the keys of a slot are.
-    fn slot(&mut self, slot: i64) -> Result<usize> {
-        if let Some((current, at)) = self.current
-            && current == slot
-        {
-            return Ok(at);
-        }
-        let at = match self.known.get(&slot) {
-            Some(at) => *at,
+    fn turn_to(&mut self, slot: i64) -> Result<slots::Sums> {
+        let sums = match self.slots.of(slot) {
+            Some(sums) => sums,
             None => self.learn(slot)?,
         };
-        self.current = Some((slot, at));
-        Ok(at)
+        self.current = Some((slot, sums));
+        Ok(sums)
     }
 
-    fn learn(&mut self, slot: i64) -> Result<usize> {
-        if self.bytes > MOST_BYTES {
-            self.known.clear();
-            self.keys.clear();
-            self.bytes = 0;
-        }
+    fn learn(&mut self, slot: i64) -> Result<slots::Sums> {
+        self.slots.make_room();
         let looking = || format!("cannot look up the sums of slot {slot}");
         let mut find = self.connection.prepare_cached(&self.find).explain(looking)?;
         let mut rows = find.query([slot]).explain(looking)?;
-        let mut keys = Keys::default();
+        self.numbers.clear();
         while let Some(row) = rows.next().explain(looking)? {
-            let mut key = Vec::new();
-            let values = (0..self.series.keys.len()).map(|at| row.get_ref(at).map(borrowed));
-            let mut comparable = true;
-            for value in values {
-                comparable &= put_key(&mut key, value.explain(looking)?);
+            let mut values: Vec<Value<'_>> = Vec::with_capacity(self.series.keys.len());
+            for at in 0..self.series.keys.len() {
+                values.push(borrowed(row.get_ref(at).explain(looking)?));
             }
-            if comparable {
-                self.bytes += key.len() + 64;
-                keys.insert(key);
-            }
+            self.numbers.extend(self.slots.number(&values));
         }
-        self.bytes += 64;
-        self.keys.push(keys);
-        self.known.insert(slot, self.keys.len() - 1);
-        Ok(self.keys.len() - 1)
+        Ok(self.slots.learn(slot, &self.numbers))
     }
 }
 
@@ -190,22 +143,6 @@ pub(super) fn borrowed(value: ValueRef<'_>) -> Value<'_> {
         ValueRef::Text(bytes) => Value::Text(bytes),
         ValueRef::Blob(bytes) => Value::Blob(bytes),
     }
-}
-
-/// Appends a value so that equal ones give equal bytes; `false` for NULL.
-fn put_key(key: &mut Vec<u8>, value: Value<'_>) -> bool {
-    let (kind, bytes): (u64, &[u8]) = match value {
-        Value::Null => return false,
-        Value::Integer(value) => (1, &value.to_le_bytes()),
-        // Within this range a real without fraction is exactly one integer.
-        Value::Real(value) if value.fract() == 0.0 && value.abs() < 9.0e15 => (1, &(value as i64).to_le_bytes()),
-        Value::Real(value) => (2, &value.to_le_bytes()),
-        Value::Text(bytes) => (3, bytes),
-        Value::Blob(bytes) => (4, bytes),
-    };
-    key.extend_from_slice(&((bytes.len() as u64) << 3 | kind).to_le_bytes());
-    key.extend_from_slice(bytes);
-    true
 }
 
 /// Reads time and keys straight out of stored rows, which is several times as fast as asking SQLite for each row.
@@ -261,29 +198,17 @@ impl StoredRows {
 
     /// Whether the row in `cell` goes; `None` if it was stored before one of the columns was added.
     pub(super) fn drops(&self, sums: &mut Sums, pages: &Pages, cell: &Cell<'_>) -> Result<Option<bool>> {
-        if let Some(values) = self.values(cell.local) {
+        if let Some(values) = pick(cell.local, &self.places) {
             return self.ask(sums, &values).map(Some);
         }
         let whole = payload(pages, cell)?;
-        self.values(&whole).map(|values| self.ask(sums, &values)).transpose()
-    }
-
-    fn values<'a>(&self, record: &'a [u8]) -> Option<[Value<'a>; MOST_PLACES]> {
-        let mut values = [Value::Null; MOST_PLACES];
-        let mut fields = Fields::new(record);
-        for place in &self.places {
-            let value = fields.next()?;
-            if let Some(which) = place {
-                values[*which] = value;
-            }
-        }
-        Some(values)
+        pick(&whole, &self.places).map(|values| self.ask(sums, &values)).transpose()
     }
 
     fn ask(&self, sums: &mut Sums, values: &[Value<'_>; MOST_PLACES]) -> Result<bool> {
         let keys = &values[1..self.wanted];
         let Some(unit) = self.utf16 else {
-            return sums.drops(values[0], keys.iter().copied());
+            return sums.drops(values[0], keys);
         };
         let texts: Vec<Option<String>> = keys.iter().map(|key| utf8(*key, unit)).collect();
         let keys = keys.iter().zip(&texts).map(|(key, text)| match (key, text) {
@@ -291,7 +216,7 @@ impl StoredRows {
             (Value::Text(_), None) => Value::Null,
             _ => *key,
         });
-        sums.drops(values[0], keys)
+        sums.drops(values[0], &keys.collect::<Vec<_>>())
     }
 }
 
