@@ -23,6 +23,9 @@ const MOST_BYTES: u64 = 3 << 20;
 const SQLITE_FLAGS: &str = "-USQLITE_ENABLE_LOAD_EXTENSION -DSQLITE_OMIT_LOAD_EXTENSION -USQLITE_ENABLE_STAT4 \
     -USQLITE_ENABLE_FTS3 -USQLITE_ENABLE_FTS3_PARENTHESIS -USQLITE_SOUNDEX -USQLITE_ENABLE_API_ARMOR";
 
+/// Nothing unwinds C code in a binary that aborts on panic, and its tables would be a twentieth of the agent.
+const C_FLAGS: &str = "-fno-asynchronous-unwind-tables -fno-unwind-tables";
+
 fn main() -> Result<()> {
     for path in ["src/agent", "src/wire", "Cargo.toml", "Cargo.lock"] {
         println!("cargo::rerun-if-changed={path}");
@@ -56,11 +59,13 @@ fn build(out: &Path) -> Result<PathBuf> {
     let shared = out.ancestors().find(|dir| dir.join("CACHEDIR.TAG").is_file()).unwrap_or(out).join("payload");
     // musl where the toolchain has it, else the C library linked in: either way nothing is needed at run time.
     let target = if musl_is_there() { "x86_64-unknown-linux-musl" } else { "x86_64-unknown-linux-gnu" };
+    let c_flags = format!("CFLAGS_{}", target.replace('-', "_"));
     let status = Command::new(env::var("CARGO")?)
         .args(["build", "--locked", "--package", "dbmig-agent", "--profile", "agent", "--target", target, "--target-dir"])
         .arg(&shared)
         .env("RUSTFLAGS", "-C target-feature=+crt-static -C relocation-model=static -C link-arg=-Wl,--strip-all")
         .env("LIBSQLITE3_FLAGS", SQLITE_FLAGS)
+        .env(&c_flags, [&env::var(&c_flags).unwrap_or_default(), C_FLAGS].join(" "))
         .env_remove("CARGO_ENCODED_RUSTFLAGS")
         .env_remove("RUSTC_WORKSPACE_WRAPPER")
         .env_remove("RUSTC_WRAPPER")
