@@ -14,6 +14,9 @@ pub enum Event {
     /// A step looked and found itself done already.
     #[allow(missing_docs, reason = "named by the variant")]
     StepAlready { index: usize, of: usize, title: String },
+    /// Our binary was copied into a container; `elapsed` is the time from the first byte to its own proof.
+    #[allow(missing_docs, reason = "named by the variant")]
+    Payload { pod: String, container: String, way: String, bytes: u64, elapsed: Duration },
     /// The step that runs got further.
     Progress(Progress),
     /// The step that runs has something to say, as one line.

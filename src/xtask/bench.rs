@@ -18,11 +18,17 @@ pub(crate) struct Args {
     #[arg(long)]
     json: bool,
     /// Only the engine, without the whole command on the throwaway cluster
-    #[arg(long)]
+    #[arg(long, conflicts_with = "command")]
     engine: bool,
+    /// Only the whole command, without the engine alone
+    #[arg(long)]
+    command: bool,
     /// Size of the database in MB
     #[arg(long, value_name = "MB", default_value_t = 500)]
     size: u64,
+    /// Size in MB of a second, larger database, on which the time per row must be the same; as much of it as the disk has room for
+    #[arg(long, value_name = "MB", default_value_t = 1500)]
+    largest: u64,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -37,6 +43,9 @@ enum Better {
     Higher,
     Lower,
 }
+
+/// The goal of a row that only informs; null in JSON.
+const NO_GOAL: f64 = f64::INFINITY;
 
 /// A measured ratio.
 #[derive(Clone)]
@@ -68,11 +77,12 @@ impl Row {
 
 pub(crate) fn run(args: &Args) -> Outcome {
     let rows = match args.name {
-        Name::Vacuum if args.engine => vacuum::measure(args.size)?,
-        Name::Vacuum => [vacuum::measure(args.size)?, downtime::measure()?].concat(),
+        Name::Vacuum if args.engine => vacuum::measure(args.size, args.largest)?,
+        Name::Vacuum if args.command => downtime::measure()?,
+        Name::Vacuum => [vacuum::measure(args.size, args.largest)?, downtime::measure()?].concat(),
     };
     if !args.json {
-        print(&format!("{:<44} {:>8} {:>8}  {:<7} {:<7} {}", "NAME", "RATIO", "GOAL", "BETTER", "REACHED", "RAW"))?;
+        print(&format!("{:<48} {:>8} {:>8}  {:<7} {:<7} {}", "NAME", "RATIO", "GOAL", "BETTER", "REACHED", "RAW"))?;
     }
     for row in rows {
         let reached = row.reached();
@@ -80,8 +90,11 @@ pub(crate) fn run(args: &Args) -> Outcome {
             let line = json!({"name": row.name, "ratio": row.ratio, "goal": row.goal, "better": row.better(), "raw": row.raw});
             print(&line.to_string())?;
         } else {
-            let yes = if reached { "yes" } else { "no" };
-            print(&format!("{:<44} {:>8.3} {:>8.2}  {:<7} {yes:<7} {}", row.name, row.ratio, row.goal, row.better(), row.raw))?;
+            let (goal, reached) = match row.goal {
+                NO_GOAL => ("-".to_owned(), "-"),
+                goal => (format!("{goal:.2}"), if reached { "yes" } else { "no" }),
+            };
+            print(&format!("{:<48} {:>8.3} {goal:>8}  {:<7} {reached:<7} {}", row.name, row.ratio, row.better(), row.raw))?;
         }
     }
     Ok(())

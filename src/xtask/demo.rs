@@ -13,8 +13,10 @@ use crate::process::{capture, cargo, heading, path_with, root, run as run_comman
 const VOLUME: &str = "64Mi";
 /// 27 days of 30 s rows, 40 of 5 min rows: 33 MiB, which the application's migration 4 would double, and of which 5 MiB are worth keeping.
 const DATABASE: &str = "/upmeter generate /db/downtime.db.sqlite --days 27 --summed-days 40 --retired 1";
-const NAMESPACE: &str = "dbmig-demo";
-const VOLUME_NAME: &str = "dbmig-demo";
+/// Namespace of the demo, and name of its volume.
+const DEMO: &str = "dbmig-demo";
+/// Those of the benchmark, so that it stands in no demo's way.
+const BENCH: &str = "dbmig-bench";
 const SEED_POD: &str = "make-database";
 
 #[derive(clap::Args)]
@@ -37,6 +39,8 @@ pub(crate) struct Args {
 }
 
 struct Demo {
+    /// Namespace, and name of the volume.
+    name: &'static str,
     cluster: Kubernetes,
     app: String,
     helper: String,
@@ -49,13 +53,14 @@ pub(crate) fn run(args: &Args) -> Outcome {
             .to_owned());
     }
     let cluster = Kubernetes::choose(args.context.as_deref(), args.yes)?;
-    say(&format!("the demo runs on {}, in its own namespace {NAMESPACE}", cluster.describe()));
+    say(&format!("the demo runs on {}, in its own namespace {DEMO}", cluster.describe()));
     if !cluster.is_lab() {
         say("volumes here are of the default storage class: their size may not be enforced, so the disk may not be full");
         agree(args.yes)?;
     }
     let image = |named: &Option<String>, ours: &str| named.clone().unwrap_or_else(|| ours.to_owned());
-    let demo = Demo { cluster, app: image(&args.app_image, "upmeter:1"), helper: image(&args.helper_image, "busybox:1") };
+    let demo =
+        Demo { name: DEMO, cluster, app: image(&args.app_image, "upmeter:1"), helper: image(&args.helper_image, "busybox:1") };
     heading("building the plugin");
     run_command(cargo().args(["build", "--package", "kubectl-dbmig"]))?;
     demo.clear()?;
@@ -70,7 +75,7 @@ pub(crate) fn run(args: &Args) -> Outcome {
 /// The story once more, for a benchmark: the JSON lines that `kubectl dbmig vacuum … -o json` prints meanwhile.
 pub(crate) fn told_in_json() -> Outcome<String> {
     let cluster = Kubernetes::choose(None, true)?;
-    let demo = Demo { cluster, app: "upmeter:1".to_owned(), helper: "busybox:1".to_owned() };
+    let demo = Demo { name: BENCH, cluster, app: "upmeter:1".to_owned(), helper: "busybox:1".to_owned() };
     run_command(cargo().args(["build", "--package", "kubectl-dbmig"]))?;
     demo.clear()?;
     let told = demo.deploy().and_then(|()| demo.show_stuck()).and_then(|()| capture(demo.plugin()?.args(["-o", "json"])));
@@ -81,15 +86,15 @@ pub(crate) fn told_in_json() -> Outcome<String> {
 impl Demo {
     fn kubectl(&self) -> Command {
         let mut kubectl = self.cluster.kubectl();
-        kubectl.args(["--namespace", NAMESPACE]);
+        kubectl.args(["--namespace", self.name]);
         kubectl
     }
 
     /// Removes what this or an earlier demo left.
     fn clear(&self) -> Outcome {
-        run_command(self.cluster.kubectl().args(["delete", "namespace", NAMESPACE, "--ignore-not-found"]))?;
+        run_command(self.cluster.kubectl().args(["delete", "namespace", self.name, "--ignore-not-found"]))?;
         if self.cluster.is_lab() {
-            run_command(Command::new(lab()).args(["pv-gone", VOLUME_NAME]))?;
+            run_command(Command::new(lab()).args(["pv-gone", self.name]))?;
         }
         Ok(())
     }
@@ -104,11 +109,9 @@ impl Demo {
     }
 
     fn deploy(&self) -> Outcome {
-        run_command(self.cluster.kubectl().args(["create", "namespace", NAMESPACE]).stdout(Stdio::null()))?;
+        run_command(self.cluster.kubectl().args(["create", "namespace", self.name]).stdout(Stdio::null()))?;
         let class = if self.cluster.is_lab() {
-            run_command(
-                Command::new(lab()).args(["pv", VOLUME_NAME, VOLUME, NAMESPACE, "data-upmeter-0"]).stdout(Stdio::null()),
-            )?;
+            run_command(Command::new(lab()).args(["pv", self.name, VOLUME, self.name, "data-upmeter-0"]).stdout(Stdio::null()))?;
             "storageClassName: sized"
         } else {
             ""
@@ -159,7 +162,7 @@ impl Demo {
             "--repair",
             "--yes",
             "--namespace",
-            NAMESPACE,
+            self.name,
             "--helper-image",
             &self.helper,
         ]);
@@ -200,7 +203,10 @@ impl Demo {
             }
             sleep(Duration::from_secs(1));
         }
-        Err(format!("after 3 minutes it is still not so that {what}; look with `kubectl -n {NAMESPACE} describe pod upmeter-0`"))
+        Err(format!(
+            "after 3 minutes it is still not so that {what}; look with `kubectl -n {} describe pod upmeter-0`",
+            self.name
+        ))
     }
 }
 

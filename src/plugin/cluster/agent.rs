@@ -33,6 +33,8 @@ pub struct Agent {
     path: String,
     /// As whom it runs there.
     pub hello: Hello,
+    /// How it was copied there, if it was not there already.
+    pub arrival: Option<Event>,
 }
 
 /// Why a question got no good answer.
@@ -104,6 +106,7 @@ impl Agent {
             dir: path.rsplit_once('/').map_or_else(String::new, |(dir, _)| dir.to_owned()),
             path,
             hello: Hello { sha256: String::new(), bytes: 0, uid: 0, gid: 0 },
+            arrival: None,
         };
         for dir in dirs {
             let agent = at(payload.path(dir));
@@ -118,9 +121,18 @@ impl Agent {
         let what =
             Upload { namespace, pod, container, dirs, name: (&folder, &file), bytes: &bytes, mode: 0o700, proof: &["hash"] };
         let is_proof = |said: &[u8]| serde_json::from_slice::<Hello>(said).is_ok_and(|hello| hello.sha256 == payload.sha256);
-        let agent = at(upload(cluster, &what, is_proof).await?.path);
+        let begun = Instant::now();
+        let uploaded = upload(cluster, &what, is_proof).await?;
+        let arrival = Event::Payload {
+            pod: pod.to_owned(),
+            container: container.to_owned(),
+            way: uploaded.way.to_string(),
+            bytes: payload.bytes,
+            elapsed: begun.elapsed(),
+        };
+        let agent = at(uploaded.path);
         let hello = agent.hello().await.map_err(|error| error.into_failure("run the helper binary"))?;
-        Ok(Self { hello, ..agent })
+        Ok(Self { hello, arrival: Some(arrival), ..agent })
     }
 
     async fn hello(&self) -> std::result::Result<Hello, AskError> {

@@ -9,7 +9,7 @@ use super::session::Session;
 use super::vacuum;
 use crate::cluster::Cluster;
 use crate::cluster::access::who_am_i;
-use crate::event::Events;
+use crate::event::{Event, Events};
 use crate::exit::Exit;
 use crate::failure::{Failure, Result};
 use crate::plan::{Engine, Holder, Lease, LockName, Memory, Phase, Record, Report, Run, Step, StepRecord, Store};
@@ -28,6 +28,8 @@ pub(super) struct Start<'a, S> {
     pub(super) lock: &'a str,
     /// What the steps are built from.
     pub(super) spec: &'a S,
+    /// What happened in the look that a program which reads the events wants to know.
+    pub(super) before: Option<Event>,
 }
 
 /// An id that is short enough to type: `vacuum-x7k2p`.
@@ -83,6 +85,7 @@ pub(super) async fn start<S: Serialize + Sync>(
         return Err(failure);
     }
     let (events, drawing) = drawn(session);
+    start.before.into_iter().for_each(|event| events.tell(event));
     let engine = Engine::new(store, record, steps, run(session, start.namespace, start.id, Memory::default(), events, lease));
     let report = engine.carry_out().await;
     finished(drawing).await;

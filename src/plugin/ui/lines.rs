@@ -36,6 +36,8 @@ impl Lines {
                 self.last = Some(now);
                 Some(format!("{}: {}", self.step, how_far(progress)))
             }
+            // A person has seen the step that it is part of.
+            Event::Payload { .. } => None,
             Event::Note(text) => Some(format!("{}: {}", self.step, harmless(text))),
             Event::StepDone { summary, elapsed: took, .. } => {
                 let summary = if summary.is_empty() { String::new() } else { format!(": {}", harmless(summary)) };

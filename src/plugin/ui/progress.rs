@@ -45,6 +45,8 @@ impl Bars {
                 self.advance(progress);
                 None
             }
+            // A person has seen the step that it is part of.
+            Event::Payload { .. } => None,
             Event::Note(text) => Some(format!("  {}", harmless(text))),
             Event::StepDone { summary, elapsed: took, .. } => {
                 self.end();

@@ -5,6 +5,7 @@
 //! | type | fields |
 //! |---|---|
 //! | `step-started`, `step-already` | `step` (from 1), `of`, `title` |
+//! | `payload` | `pod`, `container`, `way`, `bytes`, `elapsedSeconds`: the helper binary was copied there and has proven itself |
 //! | `progress` | `phase`, `done`, `total` (absent when unknown), `unit` (`bytes`, `rows`, `pages`) |
 //! | `note` | `text` |
 //! | `step-done` | `title`, `summary`, `elapsedSeconds` |
@@ -45,6 +46,13 @@ enum What<'a> {
         of: usize,
         title: &'a str,
     },
+    Payload {
+        pod: &'a str,
+        container: &'a str,
+        way: &'a str,
+        bytes: u64,
+        elapsed_seconds: f64,
+    },
     Progress {
         phase: &'a str,
         done: u64,
@@ -80,6 +88,9 @@ impl Stream {
                 What::StepStarted { step: *index, of: *of, title }
             }
             Event::StepAlready { index, of, title } => What::StepAlready { step: *index, of: *of, title },
+            Event::Payload { pod, container, way, bytes, elapsed } => {
+                What::Payload { pod, container, way, bytes: *bytes, elapsed_seconds: elapsed.as_secs_f64() }
+            }
             Event::Progress(progress) => {
                 if self.last.is_some_and(|last| now.duration_since(last) < PAUSE) {
                     return None;
@@ -118,6 +129,13 @@ mod tests {
             progress(9),
             Event::StepDone { title: "a".into(), summary: String::new(), elapsed: Duration::from_millis(1500) },
             Event::StepAlready { index: 2, of: 2, title: "c".into() },
+            Event::Payload {
+                pod: "p".into(),
+                container: "c".into(),
+                way: "tar".into(),
+                bytes: 3,
+                elapsed: Duration::from_millis(250),
+            },
             Event::Note("n".into()),
             Event::StepFailed { title: "c".into() },
         ]);
@@ -128,6 +146,7 @@ mod tests {
             r#""progress","phase":"p","done":1,"total":9,"unit":"rows"}"#,
             r#""step-done","title":"a","summary":"","elapsedSeconds":1.5}"#,
             r#""step-already","step":2,"of":2,"title":"c"}"#,
+            r#""payload","pod":"p","container":"c","way":"tar","bytes":3,"elapsedSeconds":0.25}"#,
             r#""note","text":"n"}"#,
             r#""step-failed","title":"c"}"#,
         ];

@@ -97,7 +97,8 @@ async fn look_and_run(session: &Session, options: &Options, id: &str, place: &lo
     if !options.yes && !session.ui.confirm(&session.stop, &question).await? {
         return Err(Failure::refused("not confirmed").state("nothing was changed"));
     }
-    let start = Start { id, command: NAME, namespace: &place.namespace, target: place.target.clone(), lock: &lock, spec: &spec };
+    let (target, before) = (place.target.clone(), place.seat.agent.arrival.clone());
+    let start = Start { id, command: NAME, namespace: &place.namespace, target, lock: &lock, spec: &spec, before };
     let report = operation::start(session, start, steps).await?;
     tell_result(session, &report.record, &spec)?;
     Ok(super::report::conclude(session, &report))

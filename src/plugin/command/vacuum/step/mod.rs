@@ -66,7 +66,7 @@ impl Desk {
         let mut helper = self.helper(run)?;
         helper.node = self.node(run).await?;
         helper.ensure(&run.cluster, &run.stop).await?;
-        Agent::install(
+        let agent = Agent::install(
             &run.cluster,
             &helper.namespace,
             &helper.name,
@@ -74,7 +74,9 @@ impl Desk {
             &[WORK.to_owned()],
             &self.spec.arch,
         )
-        .await
+        .await?;
+        agent.arrival.iter().for_each(|event| run.events.tell(event.clone()));
+        Ok(agent)
     }
 
     /// The node where the volume is in use now; a claim that nobody uses may go wherever the scheduler finds it.
