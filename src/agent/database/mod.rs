@@ -1,5 +1,6 @@
 //! Everything about SQLite databases: look, count, settle, rebuild, prove. Sends no messages; the session does.
 
+mod ahead;
 mod copy;
 mod free_list;
 mod header;

@@ -8,6 +8,7 @@ use std::os::unix::fs::FileExt;
 
 use dbmig_wire::{AgentError, ErrorKind};
 
+use super::ahead::Ahead;
 use super::header::RawHeader;
 use super::record::varint;
 use crate::error::{Explain, Result, fail};
@@ -18,6 +19,7 @@ pub(super) struct Pages {
     file: File,
     /// What the first page says of the file.
     pub(super) header: RawHeader,
+    ahead: Option<Ahead>,
 }
 
 impl Pages {
@@ -29,7 +31,12 @@ impl Pages {
         let file = File::open(path).explain(|| format!("cannot open {path}"))?;
         let header = RawHeader::read(&file, path)?;
         header.complete(path)?;
-        Ok(Self { path: path.to_owned(), file, header })
+        Ok(Self { path: path.to_owned(), file, header, ahead: None })
+    }
+
+    /// For a reader of the whole file: has the kernel read ahead.
+    pub(super) fn reading_all(self) -> Self {
+        Self { ahead: Some(Ahead::new(self.header.pages * u64::from(self.header.page_size))), ..self }
     }
 
     /// Refuses a file that is no database, whatever its length: a hot journal may still have to put that right.
@@ -56,6 +63,9 @@ impl Pages {
         let size = self.header.page_size as usize;
         into.resize(size, 0);
         let offset = (u64::from(number) - 1) * size as u64;
+        if let Some(ahead) = &self.ahead {
+            ahead.reading(&self.file, offset);
+        }
         self.file.read_exact_at(into, offset).explain(|| format!("cannot read page {number} of {}", self.path))
     }
 

@@ -62,7 +62,7 @@ pub(super) fn copy_all(
     leave_free: u64,
     report: &dyn Report,
 ) -> Result<Vec<KeptRows>> {
-    let pages = Pages::open(from)?;
+    let pages = Pages::open(from)?.reading_all();
     let objects = objects(old, from)?;
     refuse_orphans(&pages, &objects)?;
     let output = Output::create(Path::new(to), &pages.header, leave_free)?;
