@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io::Read;
 use std::thread;
 
-use dbmig_wire::{AgentError, ErrorKind, KeptRows, Progress, Proof, Rule, SchemaObject, Unit, Verify};
+use dbmig_wire::{AgentError, ErrorKind, KeptRows, Progress, Proof, Rule, SchemaObject, Unit, Verify, hex};
 use rusqlite::Connection;
 use sha2::{Digest, Sha256};
 
@@ -234,6 +234,5 @@ fn prove(path: &str) -> Result<Proof> {
         digest.update(&buffer[..read]);
         bytes += read as u64;
     }
-    let sha256 = digest.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
-    Ok(Proof { bytes, sha256 })
+    Ok(Proof { bytes, sha256: hex(&digest.finalize()) })
 }

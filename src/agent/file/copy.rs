@@ -5,12 +5,12 @@ use std::io;
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use dbmig_wire::{Copy, ErrorKind, Progress, Proof, Unit};
+use dbmig_wire::{Copy, ErrorKind, Progress, Proof, Unit, hex};
 use rustix::fs::{Gid, Mode, SeekFrom, Uid, fchmod, fchown, seek};
 use rustix::io::Errno;
 use sha2::{Digest, Sha256};
 
-use super::proof::{CHUNK, hex};
+use super::proof::CHUNK;
 use super::{digest, sync_folder};
 use crate::error::{Explain, Result, fail};
 use crate::report::Report;
@@ -135,7 +135,7 @@ fn transfer(call: &Copy, source: &File, copy: &File, total: u64, report: &dyn Re
         }
     }
     copy.set_len(total).explain(|| format!("cannot write {}", call.to))?;
-    Ok(Proof { bytes: total, sha256: hex(hash) })
+    Ok(Proof { bytes: total, sha256: hex(&hash.finalize()) })
 }
 
 /// The next stretch of data at or after `at`; everything where the file system knows no holes.
