@@ -20,6 +20,7 @@ use super::schema::Shape;
 use super::trees::copy_all;
 use super::{rules, side_files};
 use crate::error::{Explain, Result, fail};
+use crate::file::{is_ours, lacking};
 use crate::report::Report;
 
 /// Builds the new file, fsynced, from an old one that nobody writes to.
@@ -30,16 +31,17 @@ use crate::report::Report;
 /// After each of them the target is gone and the old file is as it was.
 pub fn rebuild(call: &Rebuild, report: &dyn Report) -> Result<Rebuilt> {
     let start = Instant::now();
-    let named = |path: &Path| path.file_name().is_some_and(|name| name.to_string_lossy().contains(".dbmig-"));
-    if !named(Path::new(&call.target)) || call.target == call.database {
+    if !is_ours(Path::new(&call.target)) || call.target == call.database {
         return Err(fail(ErrorKind::BadRequest, format!("the new file must have .dbmig- in its name, {} has not", call.target)));
     }
     remove_leftovers(&call.target)?;
-    let built = build(call, report);
-    if built.is_err() {
-        remove_leftovers(&call.target)?;
-    }
-    let (tables, bytes) = built?;
+    let (tables, bytes) = match build(call, report) {
+        Ok(built) => built,
+        Err(error) => {
+            remove_leftovers(&call.target)?;
+            return Err(lacking(error, Path::new(&call.target), None));
+        }
+    };
     Ok(Rebuilt { tables, bytes, elapsed_ms: start.elapsed().as_millis() as u64 })
 }
 

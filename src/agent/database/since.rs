@@ -5,9 +5,10 @@ use std::path::Path;
 use dbmig_wire::TableRows;
 use rusqlite::Connection;
 
-use super::open::{quoted, unchanging};
+use super::open::{quoted, temporary_files_somewhere, unchanging};
 use super::schema::{Shape, objects};
 use crate::error::{Explain, Result};
+use crate::file::lacking;
 
 /// Counts, per table of `new`, the different rows that `old` does not have, by content: rows are equal when all columns that both
 /// know are. Both files must be settled. Tables without such rows are left out; a table that `old` lacks counts whole.
@@ -18,6 +19,7 @@ pub fn rows_written_since(old: &Path, new: &Path) -> Result<Vec<TableRows>> {
     let (old, new) = (old.to_string_lossy(), new.to_string_lossy());
     let connection = unchanging(&new)?;
     let before = unchanging(&old)?;
+    let temp = temporary_files_somewhere(&connection, &new)?;
     connection.execute("ATTACH ?1 AS before", [super::open::unchanging_uri(&old)]).explain(|| format!("cannot open {old}"))?;
     let mut found = Vec::new();
     for table in objects(&connection, &new)?.into_iter().filter(super::schema::Object::is_table) {
@@ -26,7 +28,8 @@ pub fn rows_written_since(old: &Path, new: &Path) -> Result<Vec<TableRows>> {
         if name.starts_with("sqlite_") {
             continue;
         }
-        let rows = written(&connection, &Shape::of(&connection, &name)?, Shape::of(&before, &name).ok().as_ref())?;
+        let rows = written(&connection, &Shape::of(&connection, &name)?, Shape::of(&before, &name).ok().as_ref())
+            .map_err(|error| lacking(error, &temp, None))?;
         if rows > 0 {
             found.push(TableRows { name, rows });
         }

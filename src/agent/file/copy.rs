@@ -11,7 +11,7 @@ use rustix::io::Errno;
 use sha2::{Digest, Sha256};
 
 use super::proof::CHUNK;
-use super::{digest, sync_folder};
+use super::{data, digest, lacking, sync_folder};
 use crate::error::{Explain, Result, fail};
 use crate::report::Report;
 
@@ -29,9 +29,10 @@ pub fn copy(call: &Copy, report: &dyn Report) -> Result<Proof> {
     look_at_target(call, &metadata)?;
     let source = File::open(from).explain(|| format!("cannot read {}", call.from))?;
     let part = part_name(to)?;
-    let proof = write_part(call, &source, &part, report).inspect_err(|_| {
+    let proof = write_part(call, &source, &part, report).map_err(|error| {
         // The first failure is the one to tell; a left-over is overwritten by the next try.
         let _ = fs::remove_file(&part);
+        lacking(error, &part, Some(data(&metadata)))
     })?;
     if let Err(error) = look_at_target(call, &metadata)
         .and_then(|()| fs::rename(&part, to).explain(|| format!("cannot give the copy its name {}", call.to)))

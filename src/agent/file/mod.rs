@@ -5,6 +5,7 @@ mod find;
 mod proof;
 mod read;
 mod remove;
+mod room;
 mod stat;
 mod transfer;
 
@@ -14,5 +15,6 @@ pub use find::find;
 pub use proof::{digest, sync_folder};
 pub use read::read;
 pub use remove::{is_ours, remove};
+pub(crate) use room::{data, lacking};
 pub use stat::{facts, stat, volume};
 pub use transfer::{receive, send};
