@@ -46,8 +46,11 @@ fn written(connection: &Connection, new: &Shape, old: Option<&Shape>) -> Result<
         format!("SELECT count(*) FROM main.{table}")
     } else {
         let list = columns.join(", ");
+        // A collation may take for equal what was changed.
+        let exact: Vec<String> = columns.iter().map(|column| format!("{column} COLLATE BINARY")).collect();
+        let exact = exact.join(", ");
         format!(
-            "SELECT count(*) FROM (SELECT {list} FROM main.{table} AS n {} EXCEPT SELECT {list} FROM before.{table})",
+            "SELECT count(*) FROM (SELECT {exact} FROM main.{table} AS n {} EXCEPT SELECT {list} FROM before.{table})",
             changed(new, old, &columns)
         )
     };
@@ -59,7 +62,7 @@ fn changed(new: &Shape, old: Option<&Shape>, columns: &[String]) -> String {
     let (Some(rowid), Some(before)) = (new.rowid(), old.and_then(Shape::rowid)) else {
         return String::new();
     };
-    let same: Vec<String> = columns.iter().map(|column| format!("o.{column} IS n.{column}")).collect();
+    let same: Vec<String> = columns.iter().map(|column| format!("o.{column} COLLATE BINARY IS n.{column}")).collect();
     let table = quoted(&new.name);
     format!("WHERE NOT EXISTS (SELECT 1 FROM before.{table} AS o WHERE o.{before} = n.{rowid} AND {})", same.join(" AND "))
 }

@@ -104,6 +104,25 @@ fn a_verify_without_room_for_temporary_files_says_so_and_leaves_none() {
     assert_eq!(last(&with_temp()), dbmig_wire::Message::Done(serde_json::to_value(proof).unwrap()));
 }
 
+/// A container whose root and `/tmp` are read-only: temporary files go beside the database.
+#[test]
+fn a_verify_without_any_folder_for_temporary_files_uses_the_volume() {
+    // Not below the folders that are made read-only.
+    let dir = TempDir::new_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let (app, new) = (dir.path().join("app"), dir.path().join("app.dbmig-new"));
+    drop(violations(&app));
+    fs::copy(&app, &new).unwrap();
+    let tables = ask(dbmig_wire::Measure { database: text(&app), rules: Vec::new(), quiescent: true }).unwrap().tables;
+    let call = Verify { database: text(&app), target: text(&new), rules: Vec::new(), afterwards: Vec::new(), tables };
+    let mut command = std::process::Command::new("unshare");
+    let only_reading = r#"for folder in /tmp /var/tmp; do mount -t tmpfs -o ro none $folder; done; exec "$0" ask"#;
+    command.args(["--mount", "sh", "-c", only_reading, env!("CARGO_BIN_EXE_dbmig-agent")]).current_dir("/proc");
+    command.stdin(std::process::Stdio::piped()).stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped());
+    let output = run(command.env_remove("TMPDIR").env_remove("SQLITE_TMPDIR"), &line(call));
+    assert!(output.status.success(), "{:?}", last(&output));
+    assert_eq!(names(dir.path()), ["app", "app.dbmig-new"]);
+}
+
 #[test]
 fn a_restore_without_room_for_temporary_files_leaves_everything() {
     let (dir, temp) = (TempDir::new().unwrap(), Mount::tmpfs(32 << 20));

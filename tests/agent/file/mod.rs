@@ -4,4 +4,5 @@ mod names;
 mod plain;
 mod punch;
 mod replace;
+mod since;
 mod transfer;
