@@ -8,7 +8,7 @@ use std::path::Path;
 use dbmig_wire::{Copy, ErrorKind, Progress, Remove, Replace, Swapped, Unit};
 
 use crate::error::{Explain, Result, fail};
-use crate::file::{copy, data, digest, facts, remove, sync_folder, volume};
+use crate::file::{carry, copy, data, digest, facts, remove, sync_folder, volume};
 use crate::report::Report;
 use crate::swap::look;
 use crate::{beside, die};
@@ -46,6 +46,9 @@ pub fn replace(call: &Replace, report: &dyn Report) -> Result<Swapped> {
         // Under a second name its blocks would stay in use.
         let gives = if there.nlink() == 1 { facts(there).allocated_bytes } else { 0 };
         must_fit(call, data(&metadata), free, gives)?;
+        // The copy takes them from there, also when the call is repeated without the old file.
+        let new = File::open(from).explain(|| format!("cannot open {}", call.from))?;
+        carry(&file, &new, &call.from, report)?;
         beside::clear(database)?;
         if free < bytes + MARGIN && gives > 0 {
             report.note("the old file makes room for the new one, which is proven elsewhere");

@@ -115,7 +115,7 @@ pub struct Copy {
     pub to: String,
     /// Replace what is at `to` (by the rename, never by truncation).
     pub replace: bool,
-    /// Owner, group and mode for the copy; those of the source when absent.
+    /// Owner, group and mode for the copy; those of the source when absent. Extended attributes are always those of the source.
     pub like: Option<(u32, u32, u32)>,
     /// When given, the source must have this SHA-256.
     pub expect_sha256: Option<String>,

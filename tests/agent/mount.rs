@@ -29,6 +29,13 @@ impl Mount {
         Self { folder, _image: None }
     }
 
+    /// In memory, with nothing but files.
+    pub(crate) fn ramfs() -> Self {
+        let folder = TempDir::new().unwrap();
+        mount(&["-t", "ramfs", "none"], folder.path());
+        Self { folder, _image: None }
+    }
+
     /// ext4 on a file of this many bytes; some of them are its own.
     pub(crate) fn ext4(bytes: u64) -> Self {
         let (folder, image) = (TempDir::new().unwrap(), TempDir::new().unwrap());

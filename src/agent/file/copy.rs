@@ -11,7 +11,7 @@ use rustix::io::Errno;
 use sha2::{Digest, Sha256};
 
 use super::proof::CHUNK;
-use super::{data, digest, lacking, sync_folder};
+use super::{carry, data, digest, lacking, sync_folder};
 use crate::error::{Explain, Result, fail};
 use crate::report::Report;
 
@@ -82,6 +82,7 @@ fn write_part(call: &Copy, source: &File, part: &Path, report: &dyn Report) -> R
     }
     let (uid, gid, mode) = call.like.unwrap_or((before.uid(), before.gid(), before.mode() & 0o7777));
     own(&copy, uid, gid, mode).explain(|| format!("cannot give {} its owner and mode", part.display()))?;
+    carry(source, &copy, &call.to, report)?;
     copy.sync_all().explain(doing)?;
     let each = |done| {
         report.progress(Progress { phase: format!("proving {}", call.to), done, total: sent.bytes, unit: Unit::Bytes });

@@ -1,5 +1,6 @@
 //! Calls about files and volumes: find, stat, read, remove, copy, send and receive. Must not know what is in a database beyond its first bytes.
 
+mod attributes;
 mod copy;
 mod find;
 mod proof;
@@ -9,6 +10,7 @@ mod room;
 mod stat;
 mod transfer;
 
+pub(crate) use attributes::carry;
 pub use copy::copy;
 pub(crate) use copy::own;
 pub use find::find;

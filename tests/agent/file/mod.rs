@@ -1,5 +1,6 @@
 //! Calls about files, holes and names.
 
+mod attributes;
 mod names;
 mod plain;
 mod punch;
