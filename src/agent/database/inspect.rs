@@ -8,7 +8,7 @@ use rusqlite::{Connection, ErrorCode};
 
 use super::free_list;
 use super::header::RawHeader;
-use super::open::{Open, live, quoted, unchanging};
+use super::open::{Open, live, quoted, temporary_files_somewhere, unchanging};
 use super::pages::Pages;
 use super::schema::{Object, objects};
 use super::side_files;
@@ -74,6 +74,7 @@ pub(super) fn reading(path: &str) -> Result<(Connection, Open)> {
         open = unchanging;
     }
     let connection = open(path)?;
+    temporary_files_somewhere(&connection, path);
     let first = connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get::<_, i64>(0));
     match first {
         Err(error) if matches!(error.sqlite_error_code(), Some(ErrorCode::ReadOnly | ErrorCode::CannotOpen)) => {

@@ -82,16 +82,17 @@ pub(super) fn temporary_files(connection: &Connection, folder: &str) -> Result<(
     connection.pragma_update(None, "temp_store_directory", folder).explain(|| format!("cannot put temporary files into {folder}"))
 }
 
-/// Puts SQLite's temporary files where SQLite itself would, or beside the database where none of these places can be
-/// written: a container's root may be read-only. Tells the place.
-pub(super) fn temporary_files_somewhere(connection: &Connection, database: &str) -> Result<PathBuf> {
+/// Puts SQLite's temporary files beside the database where none of the places that SQLite itself would take can be written:
+/// a container's root may be read-only. Tells the place. Most work needs none, so it fails only when one is made.
+pub(super) fn temporary_files_somewhere(connection: &Connection, database: &str) -> PathBuf {
     let given = ["SQLITE_TMPDIR", "TMPDIR"].into_iter().filter_map(std::env::var_os).map(PathBuf::from);
     let usual = ["/var/tmp", "/usr/tmp", "/tmp"].into_iter().map(PathBuf::from);
     let can_be_used = |folder: &PathBuf| folder.is_dir() && access(folder, Access::WRITE_OK | Access::EXEC_OK).is_ok();
-    let beside = Path::new(database).parent().unwrap_or(Path::new("/"));
-    let place = given.chain(usual).find(can_be_used).unwrap_or_else(|| beside.to_owned());
-    temporary_files(connection, &place.to_string_lossy())?;
-    Ok(place)
+    given.chain(usual).find(can_be_used).unwrap_or_else(|| {
+        let beside = Path::new(database).parent().unwrap_or(Path::new("/"));
+        let _ = temporary_files(connection, &beside.to_string_lossy());
+        beside.to_owned()
+    })
 }
 
 /// A name quoted for SQL.

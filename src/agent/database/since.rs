@@ -19,7 +19,7 @@ pub fn rows_written_since(old: &Path, new: &Path) -> Result<Vec<TableRows>> {
     let (old, new) = (old.to_string_lossy(), new.to_string_lossy());
     let connection = unchanging(&new)?;
     let before = unchanging(&old)?;
-    let temp = temporary_files_somewhere(&connection, &new)?;
+    let temp = temporary_files_somewhere(&connection, &new);
     connection.execute("ATTACH ?1 AS before", [super::open::unchanging_uri(&old)]).explain(|| format!("cannot open {old}"))?;
     let mut found = Vec::new();
     for table in objects(&connection, &new)?.into_iter().filter(super::schema::Object::is_table) {

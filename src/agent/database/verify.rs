@@ -27,7 +27,7 @@ use crate::report::Report;
 pub fn verify(call: &Verify, report: &dyn Report) -> Result<Proof> {
     let phase = |phase: &str| report.progress(Progress { phase: phase.to_owned(), done: 0, total: 0, unit: Unit::Pages });
     report.check()?;
-    let temp = temporary_files_somewhere(&unchanging(&call.database)?, &call.target)?;
+    let temp = temporary_files_somewhere(&unchanging(&call.database)?, &call.target);
     // Nothing but temporary files is written here.
     let lacking = |error| lacking(error, &temp, None);
     phase("checking the new file");

@@ -2,8 +2,9 @@
 
 use std::fs;
 use std::path::Path;
+use std::process::{Command, Output, Stdio};
 
-use dbmig_wire::{Restore, Settle, Verify};
+use dbmig_wire::{Measure, Message, Query, Rebuild, Request, Restore, Settle, Verify};
 use rusqlite::Connection;
 use tempfile::TempDir;
 
@@ -81,7 +82,7 @@ fn a_verify_without_room_for_temporary_files_says_so_and_leaves_none() {
     let dir = TempDir::new().unwrap();
     let (app, new, temp) = (dir.path().join("app"), dir.path().join("app.dbmig-new"), Mount::tmpfs(16 << 20));
     drop(violations(&app));
-    let rebuild = dbmig_wire::Rebuild {
+    let rebuild = Rebuild {
         database: text(&app),
         target: text(&new),
         rules: Vec::new(),
@@ -101,25 +102,32 @@ fn a_verify_without_room_for_temporary_files_says_so_and_leaves_none() {
         assert_eq!(names(temp.path()), ["filler"]);
         temp.make_room();
     }
-    assert_eq!(last(&with_temp()), dbmig_wire::Message::Done(serde_json::to_value(proof).unwrap()));
+    assert_eq!(last(&with_temp()), Message::Done(serde_json::to_value(proof).unwrap()));
 }
 
-/// A container whose root and `/tmp` are read-only: temporary files go beside the database.
+/// Asks in a container whose root and `/tmp` are read-only.
+fn confined(call: impl Into<Request>) -> Output {
+    let mut command = Command::new("unshare");
+    let only_reading = r#"for folder in /tmp /var/tmp; do mount -t tmpfs -o ro none $folder; done; exec "$0" ask"#;
+    command.args(["--mount", "sh", "-c", only_reading, env!("CARGO_BIN_EXE_dbmig-agent")]).current_dir("/proc");
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    run(command.env_remove("TMPDIR").env_remove("SQLITE_TMPDIR"), &line(call))
+}
+
 #[test]
-fn a_verify_without_any_folder_for_temporary_files_uses_the_volume() {
+fn without_any_folder_for_temporary_files_they_go_beside_the_database() {
     // Not below the folders that are made read-only.
     let dir = TempDir::new_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
     let (app, new) = (dir.path().join("app"), dir.path().join("app.dbmig-new"));
     drop(violations(&app));
     fs::copy(&app, &new).unwrap();
-    let tables = ask(dbmig_wire::Measure { database: text(&app), rules: Vec::new(), quiescent: true }).unwrap().tables;
+    let sort = "SELECT r FROM (SELECT row_number() OVER (ORDER BY p DESC) AS r FROM c) WHERE r > 119999".to_owned();
+    let read = confined(Query { database: text(&app), sql: sort, most: 1 });
+    assert_eq!(last(&read), Message::Done(serde_json::json!([[120_000]])));
+    let tables = ask(Measure { database: text(&app), rules: Vec::new(), quiescent: true }).unwrap().tables;
     let call = Verify { database: text(&app), target: text(&new), rules: Vec::new(), afterwards: Vec::new(), tables };
-    let mut command = std::process::Command::new("unshare");
-    let only_reading = r#"for folder in /tmp /var/tmp; do mount -t tmpfs -o ro none $folder; done; exec "$0" ask"#;
-    command.args(["--mount", "sh", "-c", only_reading, env!("CARGO_BIN_EXE_dbmig-agent")]).current_dir("/proc");
-    command.stdin(std::process::Stdio::piped()).stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped());
-    let output = run(command.env_remove("TMPDIR").env_remove("SQLITE_TMPDIR"), &line(call));
-    assert!(output.status.success(), "{:?}", last(&output));
+    let verified = confined(call);
+    assert!(matches!(last(&verified), Message::Done(_)), "{:?}", last(&verified));
     assert_eq!(names(dir.path()), ["app", "app.dbmig-new"]);
 }
 
