@@ -5,10 +5,10 @@ use std::fs::{self, File};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-use dbmig_wire::{Copy, ErrorKind, Progress, Remove, Replace, Swapped, Unit};
+use dbmig_wire::{Copy, ErrorKind, Progress, Replace, Swapped, Unit};
 
 use crate::error::{Explain, Result, fail};
-use crate::file::{carry, copy, data, digest, facts, remove, sync_folder, volume};
+use crate::file::{carry, copy, data, digest, facts, remove_with_left_behind, sync_folder, volume};
 use crate::report::Report;
 use crate::swap::look;
 use crate::{beside, die};
@@ -37,7 +37,8 @@ pub fn replace(call: &Replace, report: &dyn Report) -> Result<Swapped> {
     }
     let bytes = prove(from, call, report)?;
     let metadata = fs::metadata(from).explain(|| format!("cannot look at {}", call.from))?;
-    clear_unfinished(call, report)?;
+    // What an earlier call that was cut off left: on a small volume it takes the room of this call's copy.
+    remove_with_left_behind(&call.beside)?;
     die::point("replace:1");
     if let Some(there) = &there {
         let file = File::open(database).explain(|| format!("cannot open {}", call.database))?;
@@ -49,6 +50,7 @@ pub fn replace(call: &Replace, report: &dyn Report) -> Result<Swapped> {
         // The copy takes them from there, also when the call is repeated without the old file.
         let new = File::open(from).explain(|| format!("cannot open {}", call.from))?;
         carry(&file, &new, &call.from, report)?;
+        new.sync_all().explain(|| format!("cannot sync {}", call.from))?;
         beside::clear(database)?;
         if free < bytes + MARGIN && gives > 0 {
             report.note("the old file makes room for the new one, which is proven elsewhere");
@@ -88,12 +90,6 @@ fn must_fit(call: &Replace, needs: u64, free: u64, gives: u64) -> Result<()> {
             needs - room
         ),
     ))
-}
-
-/// Removes what an earlier call that was cut off left: on a small volume it takes the room of this call's copy.
-fn clear_unfinished(call: &Replace, report: &dyn Report) -> Result<()> {
-    let unfinished = Remove { paths: vec![call.beside.clone(), format!("{}.dbmig-part", call.beside)] };
-    remove(&unfinished, report).map(|_| ())
 }
 
 /// The database is not the file that was rebuilt: right only if it is the new one.

@@ -11,6 +11,7 @@ use rustix::io::Errno;
 use sha2::{Digest, Sha256};
 
 use super::proof::CHUNK;
+use super::remove::PART;
 use super::{carry, data, digest, lacking, sync_folder};
 use crate::error::{Explain, Result, fail};
 use crate::report::Report;
@@ -61,7 +62,7 @@ fn part_name(to: &Path) -> Result<PathBuf> {
     let Some(name) = to.file_name().and_then(|name| name.to_str()) else {
         return Err(fail(ErrorKind::BadRequest, format!("{} has no file name", to.display())));
     };
-    Ok(to.with_file_name(format!("{name}.dbmig-part")))
+    Ok(to.with_file_name(format!("{name}{PART}")))
 }
 
 fn write_part(call: &Copy, source: &File, part: &Path, report: &dyn Report) -> Result<Proof> {

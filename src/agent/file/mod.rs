@@ -16,6 +16,7 @@ pub(crate) use copy::own;
 pub use find::find;
 pub use proof::{digest, sync_folder};
 pub use read::read;
+pub(crate) use remove::remove_with_left_behind;
 pub use remove::{is_ours, remove};
 pub(crate) use room::{data, lacking};
 pub use stat::{facts, stat, volume};

@@ -1,12 +1,13 @@
 //! Calls about databases that are killed at random moments: rebuild, verify, settle, punch, replay.
 
+use std::cell::Cell;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use dbmig_wire::{Change, ErrorKind, KeptRows, Message, Punch, Rebuild, Replay, Request, Rule, Settle, Verify};
+use dbmig_wire::{Change, ErrorKind, KeptRows, Message, Punch, Rebuild, Remove, Replay, Request, Rule, Settle, Verify};
 use rusqlite::Connection;
 use tempfile::TempDir;
 
@@ -87,6 +88,23 @@ fn a_killed_rebuild_leaves_the_old_file_and_is_repeated() {
         left
     };
     series::kill(1, 6, fresh, |()| start(place.rebuild()), judge);
+}
+
+#[test]
+fn what_a_killed_rebuild_left_is_removed_with_its_file() {
+    let place = Place::new();
+    drop(write(&place.app, 24));
+    let stages = Cell::new(0);
+    let judge = |(): &()| {
+        let left = names(place.dir.path());
+        stages.set(stages.get() + u32::from(left.iter().any(|name| name.ends_with("-stage"))));
+        let removed = ask(Remove { paths: vec![text(&place.new_file())] }).unwrap();
+        assert_eq!(removed.paths.len(), usize::from(left.len() > 1));
+        assert_eq!(names(place.dir.path()), ["app.sqlite"]);
+        left.len() > 1
+    };
+    series::kill(7, 6, || place.clear(), |()| start(place.rebuild()), judge);
+    assert!(stages.get() >= 3, "{} kills left the first stage", stages.get());
 }
 
 #[test]
