@@ -1,6 +1,6 @@
 //! The real binary over pipes, and databases to give it.
 
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 
@@ -22,7 +22,11 @@ pub(crate) fn line(call: impl Into<Request>) -> Vec<u8> {
 
 pub(crate) fn give(command: &mut Command, input: &[u8]) -> Child {
     let mut child = command.spawn().unwrap();
-    child.stdin.take().unwrap().write_all(input).unwrap();
+    match child.stdin.take().unwrap().write_all(input) {
+        // It may refuse before it has read anything.
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => {}
+        written => written.unwrap(),
+    }
     child
 }
 

@@ -42,8 +42,9 @@ pub fn receive(path: &str, offset: u64, bytes: u64) -> Result<u64> {
     file.seek(SeekFrom::Start(offset)).explain(doing)?;
     let written = io::copy(&mut io::stdin().lock().take(bytes), &mut file).and_then(|_| file.sync_all());
     let length = file.metadata().explain(doing)?.len();
+    let stays = || format!("cannot write {path} beyond byte {length}, up to which it stays for the next call to go on");
     written
-        .explain(doing)
+        .explain(stays)
         .map_err(|error| lacking(error, Path::new(path), Some(offset.saturating_add(bytes).saturating_sub(length))))?;
     sync_folder(Path::new(path))?;
     Ok(length)

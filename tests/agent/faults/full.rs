@@ -146,8 +146,10 @@ fn a_receive_on_a_full_volume_keeps_what_came_and_goes_on() {
         };
         for level in levels(bytes.len() as u64) {
             volume.leave(level);
-            is_full(&error(&receive(0)), volume.path());
+            let full = error(&receive(0));
+            is_full(&full, volume.path());
             let have = fs::metadata(&path).map_or(0, |file| file.len()) as usize;
+            assert!(full.message.contains(&format!("byte {have},")), "{full:?}");
             assert!(have < bytes.len() && fs::read(&path).unwrap_or_default() == bytes[..have]);
             assert!(have as u64 + (64 << 10) > level, "{have} bytes came, {level} had room");
             volume.make_room();

@@ -12,7 +12,7 @@ use rusqlite::Connection;
 use tempfile::TempDir;
 
 use super::content::{lines, names, reference, write};
-use super::series;
+use super::series::{self, Kills};
 use crate::process::{agent, ask, error, give, integrity, last, line, run, text};
 
 /// A folder with a database, copied from a fixture where the call changes it.
@@ -87,7 +87,7 @@ fn a_killed_rebuild_leaves_the_old_file_and_is_repeated() {
         assert_eq!(names(place.dir.path()), ["app.sqlite", "app.sqlite.dbmig-new"]);
         left
     };
-    series::kill(1, 6, fresh, |()| start(place.rebuild()), judge);
+    series::kill(Kills { times: 20, must_leave: 6, seed: 1 }, fresh, |()| start(place.rebuild()), judge);
 }
 
 #[test]
@@ -103,7 +103,7 @@ fn what_a_killed_rebuild_left_is_removed_with_its_file() {
         assert_eq!(names(place.dir.path()), ["app.sqlite"]);
         left.len() > 1
     };
-    series::kill(7, 6, || place.clear(), |()| start(place.rebuild()), judge);
+    series::kill(Kills { times: 20, must_leave: 6, seed: 7 }, || place.clear(), |()| start(place.rebuild()), judge);
     assert!(stages.get() >= 3, "{} kills left the first stage", stages.get());
 }
 
@@ -155,7 +155,7 @@ fn kill_job(folder: &Path, name: &str) {
 #[test]
 fn a_killed_verify_leaves_both_files_and_is_repeated() {
     let (place, temp) = (Place::new(), TempDir::new().unwrap());
-    drop(write(&place.app, 8));
+    drop(write(&place.app, 5));
     let tables: Vec<KeptRows> = ask(place.rebuild()).unwrap().tables;
     let Rebuild { database, target, rules, afterwards, .. } = place.rebuild();
     let call = Verify { database, target, rules, afterwards, tables };
@@ -169,7 +169,7 @@ fn a_killed_verify_leaves_both_files_and_is_repeated() {
         false
     };
     let start = |(): &()| give(agent(&["ask"]).env("SQLITE_TMPDIR", temp.path()), &line(call.clone()));
-    series::kill(2, 0, || (), start, judge);
+    series::kill(Kills { times: 20, must_leave: 0, seed: 2 }, || (), start, judge);
 }
 
 /// What a writer that was killed in the middle of a transaction leaves: the file as it was before, by its journal.
@@ -215,7 +215,12 @@ fn a_killed_settle_loses_nothing_of_a_journal_or_wal() {
             assert_eq!(names(place.dir.path()), ["app.sqlite"]);
             unfinished
         };
-        series::kill(seed, 6, || Place::copy_of(fixture.path()), |place| start(call(place)), judge);
+        series::kill(
+            Kills { times: 10, must_leave: 3, seed },
+            || Place::copy_of(fixture.path()),
+            |place| start(call(place)),
+            judge,
+        );
     }
 }
 
@@ -238,7 +243,12 @@ fn a_killed_punch_leaves_a_whole_database() {
         assert_eq!(integrity(&writer), "ok");
         rest.freed_bytes > 0
     };
-    series::kill(5, 4, || Place::copy_of(fixture.path()), |place| start(call(place)), judge);
+    series::kill(
+        Kills { times: 20, must_leave: 4, seed: 5 },
+        || Place::copy_of(fixture.path()),
+        |place| start(call(place)),
+        judge,
+    );
 }
 
 #[test]
@@ -259,5 +269,5 @@ fn a_killed_replay_leaves_nothing_and_is_repeated() {
         false
     };
     let start = |(): &()| give(agent(&["ask"]).env("SQLITE_TMPDIR", temp.path()), &line(call.clone()));
-    series::kill(6, 0, || (), start, judge);
+    series::kill(Kills { times: 20, must_leave: 0, seed: 6 }, || (), start, judge);
 }

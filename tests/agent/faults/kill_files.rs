@@ -9,7 +9,7 @@ use rusqlite::Connection;
 use tempfile::TempDir;
 
 use super::content::{lines, names, reference, write};
-use super::series;
+use super::series::{self, Kills};
 use crate::mount::Mount;
 use crate::process::{agent, ask, give, line, text};
 
@@ -70,7 +70,7 @@ impl Place {
 
 #[test]
 fn a_killed_copy_leaves_its_target_and_is_repeated() {
-    let files = Files::new(3);
+    let files = Files::new(2);
     for (seed, replace) in [(1, false), (2, true)] {
         let make = || {
             let place = Place::new(&files);
@@ -105,7 +105,12 @@ fn a_killed_copy_leaves_its_target_and_is_repeated() {
             assert_eq!(names(place.dir.path()), ["app", "app.dbmig-new", "copy"]);
             left
         };
-        series::kill(seed, 6, make, |place| give(&mut agent(&["ask"]), &line(call(place))), judge);
+        series::kill(
+            Kills { times: 10, must_leave: 3, seed },
+            make,
+            |place| give(&mut agent(&["ask"]), &line(call(place))),
+            judge,
+        );
     }
 }
 
@@ -123,7 +128,12 @@ fn a_killed_swap_leaves_one_whole_file_and_is_repeated() {
         assert_eq!(names(place.dir.path()), ["app", "app.dbmig-old"]);
         !swapped
     };
-    series::kill(3, 6, || Place::new(&files), |place| give(&mut agent(&["ask"]), &line(place.swap(&files))), judge);
+    series::kill(
+        Kills { times: 20, must_leave: 6, seed: 3 },
+        || Place::new(&files),
+        |place| give(&mut agent(&["ask"]), &line(place.swap(&files))),
+        judge,
+    );
 }
 
 #[test]
@@ -149,7 +159,12 @@ fn a_killed_restore_leaves_one_whole_file_and_is_repeated() {
         assert_eq!(names(place.dir.path()), ["app", "app.dbmig-aside"]);
         !restored
     };
-    series::kill(4, 6, make, |place| give(&mut agent(&["ask"]), &line(call(place))), judge);
+    series::kill(
+        Kills { times: 20, must_leave: 6, seed: 4 },
+        make,
+        |place| give(&mut agent(&["ask"]), &line(call(place))),
+        judge,
+    );
 }
 
 #[test]
@@ -188,6 +203,11 @@ fn a_killed_replace_goes_on_with_room_for_both_and_without() {
             assert_eq!(names(volume.path()), ["app"]);
             left
         };
-        series::kill(seed, 4, make, |inode| give(&mut agent(&["ask"]), &line(call(inode))), judge);
+        series::kill(
+            Kills { times: 10, must_leave: 2, seed },
+            make,
+            |inode| give(&mut agent(&["ask"]), &line(call(inode))),
+            judge,
+        );
     }
 }

@@ -15,7 +15,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use super::content::names;
-use super::series;
+use super::series::{self, Kills};
 use crate::process::{agent, ask, last, run, text};
 
 /// Bytes that go through the pipe at once, and the time between: a network that is slower than the disk.
@@ -72,7 +72,7 @@ fn a_killed_receive_goes_on_from_what_came() {
         assert_eq!(names(place.path.parent().unwrap()), ["app.dbmig-new"]);
         have > 0 && !rest.is_empty()
     };
-    series::kill(1, 8, place, start, judge);
+    series::kill(Kills { times: 20, must_leave: 8, seed: 1 }, place, start, judge);
 }
 
 #[test]
@@ -105,5 +105,5 @@ fn a_killed_send_goes_on_from_what_came() {
         assert!(*sent == bytes && fs::read(&place.path).unwrap() == bytes);
         have < bytes.len()
     };
-    series::kill(2, 8, make, start, judge);
+    series::kill(Kills { times: 20, must_leave: 8, seed: 2 }, make, start, judge);
 }

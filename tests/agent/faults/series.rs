@@ -11,21 +11,30 @@ use rand::{RngExt, SeedableRng};
 
 use crate::process::last;
 
-const KILLS: u32 = 20;
-/// Of [`KILLS`], those that must find the process at work.
-const MUST_HIT: u32 = 12;
+/// Of the kills, in percent, those that must find the process at work.
+const MUST_HIT: u32 = 60;
 /// A moment that comes too late tells that the work takes less time than was thought.
 const SHORTER: f64 = 0.8;
 
-/// Makes a fresh case, starts the call on it, kills it and lets `judge` look; twenty times.
-///
-/// `judge` repeats the call and tells whether the killed one had left something unfinished; `must_leave` of the killed ones
-/// must have, so that the series shows what it is for.
-pub(super) fn kill<C>(seed: u64, must_leave: u32, make: impl Fn() -> C, start: impl Fn(&C) -> Child, judge: impl Fn(&C) -> bool) {
+/// How often a call is killed.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Kills {
+    /// In all.
+    pub(super) times: u32,
+    /// Of these, how many must leave something unfinished, so that the series shows what it is for.
+    pub(super) must_leave: u32,
+    /// Of the moments.
+    pub(super) seed: u64,
+}
+
+/// Makes a fresh case, starts the call on it, kills it and lets `judge` look, time and again. `judge` repeats the call and
+/// tells whether the killed one had left something unfinished.
+pub(super) fn kill<C>(kills: Kills, make: impl Fn() -> C, start: impl Fn(&C) -> Child, judge: impl Fn(&C) -> bool) {
+    let Kills { times, must_leave, seed } = kills;
     let mut limit = (0..2).map(|_| undisturbed(&make(), &start)).min().unwrap();
     let mut random = SmallRng::seed_from_u64(seed);
     let (mut hits, mut left) = (0, 0);
-    for _ in 0..KILLS {
+    for _ in 0..times {
         let case = make();
         let moment = limit.mul_f64(random.random_range(0.02..0.98));
         let begun = Instant::now();
@@ -38,7 +47,7 @@ pub(super) fn kill<C>(seed: u64, must_leave: u32, make: impl Fn() -> C, start: i
         }
         left += u32::from(judge(&case));
     }
-    assert!(hits >= MUST_HIT, "only {hits} of {KILLS} kills hit a call that took {limit:?}");
+    assert!(hits * 100 >= times * MUST_HIT, "only {hits} of {times} kills hit a call that took {limit:?}");
     assert!(left >= must_leave, "only {left} of {hits} kills left something unfinished");
 }
 
