@@ -23,9 +23,9 @@ pub(crate) fn line(call: impl Into<Request>) -> Vec<u8> {
 pub(crate) fn give(command: &mut Command, input: &[u8]) -> Child {
     let mut child = command.spawn().unwrap();
     match child.stdin.take().unwrap().write_all(input) {
-        // It may refuse before it has read anything.
+        // It refused before it read anything.
         Err(error) if error.kind() == ErrorKind::BrokenPipe => {}
-        written => written.unwrap(),
+        other => other.unwrap(),
     }
     child
 }

@@ -5,7 +5,7 @@ use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::os::unix::ffi::OsStrExt;
 
-use rustix::fs::{XattrFlags, fgetxattr, flistxattr, fremovexattr, fsetxattr};
+use rustix::fs::{XattrFlags, fgetxattr, flistxattr, fremovexattr, fsetxattr, fstatvfs};
 use rustix::io::Errno;
 
 use crate::error::{Explain, Result};
@@ -18,6 +18,9 @@ const LONGEST: usize = 64 << 10;
 /// content or to the file system and are never copied.
 const CARRIED: [&str; 5] =
     ["system.posix_acl_access", "system.nfs4_acl", "system.richacl", "security.selinux", "security.SMACK64"];
+
+/// Free blocks that are more than enough for a file's attributes.
+const BLOCKS: u64 = 256;
 
 /// What a new file has by itself: security modules label every file.
 const LABELS: &str = "security.";
@@ -32,7 +35,12 @@ pub(crate) fn carry(from: &File, to: &File, path: &str, report: &dyn Report) -> 
     let mut left = Vec::new();
     let mut done = |name: &OsStr, outcome: rustix::io::Result<()>| match outcome {
         Ok(()) => Ok(()),
-        Err(Errno::OPNOTSUPP | Errno::PERM | Errno::ACCESS | Errno::INVAL) => {
+        Err(Errno::OPNOTSUPP | Errno::PERM | Errno::ACCESS | Errno::INVAL | Errno::TOOBIG | Errno::RANGE) => {
+            left.push(name.to_string_lossy().into_owned());
+            Ok(())
+        }
+        // ext4 says so of what is longer than a block, whatever room there is.
+        Err(Errno::NOSPC) if fstatvfs(to).is_ok_and(|seen| seen.f_bavail > BLOCKS) => {
             left.push(name.to_string_lossy().into_owned());
             Ok(())
         }
@@ -47,7 +55,7 @@ pub(crate) fn carry(from: &File, to: &File, path: &str, report: &dyn Report) -> 
         done(name, fsetxattr(to, name, value, XattrFlags::empty()))?;
     }
     if !left.is_empty() {
-        report.note(&format!("{path} could not be given these attributes of the file it replaces: {}", left.join(", ")));
+        report.note(&format!("{path} could not be given these attributes of the original: {}", left.join(", ")));
     }
     Ok(())
 }

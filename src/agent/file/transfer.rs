@@ -2,6 +2,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use dbmig_wire::ErrorKind;
@@ -21,7 +22,7 @@ pub fn send(path: &str, offset: u64) -> Result<()> {
     io::copy(&mut file, &mut stdout).and_then(|_| stdout.flush()).explain(|| format!("cannot send {path}"))
 }
 
-/// Writes `bytes` bytes of stdin to a file of ours that is `offset` long; returns its new length.
+/// Writes `bytes` bytes of stdin to a file of ours that is `offset` long, made for its owner only; returns its new length.
 ///
 /// # Errors
 /// `Changed` when it has another length, `Busy` when an earlier call still writes, `NoSpace`; what came before stays.
@@ -30,7 +31,7 @@ pub fn receive(path: &str, offset: u64, bytes: u64) -> Result<u64> {
     if !is_ours(Path::new(path)) {
         return Err(fail(ErrorKind::BadRequest, format!("{path} is no name of an operation's own file; nothing was written")));
     }
-    let file = OpenOptions::new().create(true).truncate(false).read(true).write(true).open(path);
+    let file = OpenOptions::new().create(true).truncate(false).read(true).write(true).mode(0o600).open(path);
     let mut file = file.explain(doing).map_err(|error| lacking(error, Path::new(path), Some(bytes)))?;
     if flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
         return Err(fail(ErrorKind::Busy, format!("{path} is still being written by an earlier call")));

@@ -157,6 +157,21 @@ fn a_file_system_without_attributes_is_told_and_stops_nothing() {
 }
 
 #[test]
+fn an_attribute_too_long_for_the_file_system_is_told_and_stops_nothing() {
+    let (source, target) = (Mount::tmpfs(8 << 20), Mount::ext4(8 << 20));
+    let (from, to) = (source.path().join("app"), target.path().join("copy"));
+    drop(database(&from, 4096, 100, 100));
+    dress(&from);
+    set(&from, "user.long", &[b'x'; 9000]);
+    let call = Copy { from: text(&from), to: text(&to), replace: false, like: None, expect_sha256: None };
+    let output = run(&mut agent(&["ask"]), &line(call));
+    assert!(output.status.success(), "{output:?}");
+    let is_told = |message: &Message| matches!(message, Message::Note(note) if note.ends_with("original: user.long"));
+    assert!(messages(&output).iter().any(is_told), "{output:?}");
+    is_dressed(&to);
+}
+
+#[test]
 fn attributes_that_do_not_fit_stop_the_swap_before_it_is_seen() {
     let volume = Mount::ext4(8 << 20);
     let call = swap_on(volume.path());
