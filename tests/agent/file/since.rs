@@ -22,7 +22,7 @@ fn place() -> Place {
         .unwrap()
         .execute_batch(
             "CREATE TABLE t (id INTEGER PRIMARY KEY AUTOINCREMENT, a TEXT COLLATE NOCASE, b);
-             CREATE TABLE w (k TEXT PRIMARY KEY, n) WITHOUT ROWID; CREATE TABLE plain (a, b); CREATE TABLE still (a);
+             CREATE TABLE w (k TEXT PRIMARY KEY, n) WITHOUT ROWID; CREATE TABLE plain (a, b); CREATE TABLE still (one);
              WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 100) INSERT INTO plain SELECT i, 'x' || i FROM n;
              INSERT INTO t (a, b) SELECT b, a FROM plain; INSERT INTO w SELECT b, a FROM plain; INSERT INTO still SELECT a FROM plain",
         )
@@ -83,6 +83,18 @@ fn a_change_that_only_bytes_show_is_told() {
 fn a_row_that_only_moved_is_not_told() {
     assert_eq!(told("UPDATE plain SET rowid = rowid + 1000"), []);
     assert_eq!(told("UPDATE t SET id = id + 1000 WHERE id = 60"), one("t", 1), "this rowid is a column");
+}
+
+#[test]
+fn a_row_written_once_more_is_told() {
+    assert_eq!(told("INSERT INTO plain SELECT a, b FROM plain WHERE a = 7"), one("plain", 1));
+    assert_eq!(told("INSERT INTO plain VALUES (500, 'new'), (500, 'new'), (500, 'new')"), one("plain", 3));
+    // Three moved and one of them doubled, one moved to where another was, one gone and back.
+    assert_eq!(told("UPDATE plain SET rowid = rowid + 1000 WHERE a < 4; INSERT INTO plain VALUES (2, 'x2')"), one("plain", 1));
+    assert_eq!(told("DELETE FROM plain WHERE a = 5; UPDATE plain SET rowid = 5 WHERE a = 6"), []);
+    assert_eq!(told("DELETE FROM plain WHERE a = 5; INSERT INTO plain VALUES (5, 'x5')"), []);
+    assert_eq!(told("DELETE FROM still WHERE one > 50; VACUUM; INSERT INTO still VALUES (99)"), [], "it was there once");
+    assert_eq!(told("INSERT INTO still VALUES (7), (7)"), one("still", 2));
 }
 
 #[test]
