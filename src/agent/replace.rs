@@ -5,10 +5,10 @@ use std::fs::{self, File};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-use dbmig_wire::{Copy, ErrorKind, Progress, Remove, Replace, Swapped, Unit};
+use dbmig_wire::{Copy, ErrorKind, Progress, Replace, Swapped, Unit};
 
 use crate::error::{Explain, Result, fail};
-use crate::file::{copy, digest, remove, sync_folder, volume};
+use crate::file::{carry, copy, data, digest, facts, remove_with_left_behind, sync_folder, volume};
 use crate::report::Report;
 use crate::swap::look;
 use crate::{beside, die};
@@ -19,8 +19,8 @@ const MARGIN: u64 = 1 << 20;
 /// Answers [`Replace`].
 ///
 /// # Errors
-/// `Unsettled`, `Busy` or `Changed` with the database as it was. A failure after the old file had to go, `NoSpace` for
-/// instance, leaves no database on the volume: `from` is the complete one then, and the call can be repeated.
+/// `Unsettled`, `Busy`, `Changed` or `NoSpace` with the database as it was. A failure after the old file had to go, an I/O
+/// error for instance, leaves no database on the volume: `from` is the complete one then, and the call can be repeated.
 pub fn replace(call: &Replace, report: &dyn Report) -> Result<Swapped> {
     let (database, from) = (Path::new(&call.database), Path::new(&call.from));
     if !crate::file::is_ours(Path::new(&call.beside)) {
@@ -36,13 +36,23 @@ pub fn replace(call: &Replace, report: &dyn Report) -> Result<Swapped> {
         return already(call, there.ino(), report);
     }
     let bytes = prove(from, call, report)?;
-    clear_unfinished(call, report)?;
+    let metadata = fs::metadata(from).explain(|| format!("cannot look at {}", call.from))?;
+    // What an earlier call that was cut off left: on a small volume it takes the room of this call's copy.
+    remove_with_left_behind(&call.beside)?;
     die::point("replace:1");
-    if there.is_some() {
+    if let Some(there) = &there {
         let file = File::open(database).explain(|| format!("cannot open {}", call.database))?;
         beside::must_be_unused(&file, database)?;
+        let free = volume(database)?.free_bytes;
+        // Under a second name its blocks would stay in use.
+        let gives = if there.nlink() == 1 { facts(there).allocated_bytes } else { 0 };
+        must_fit(call, data(&metadata), free, gives)?;
+        // The copy takes them from there, also when the call is repeated without the old file.
+        let new = File::open(from).explain(|| format!("cannot open {}", call.from))?;
+        carry(&file, &new, &call.from, report)?;
+        new.sync_all().explain(|| format!("cannot sync {}", call.from))?;
         beside::clear(database)?;
-        if volume(database)?.free_bytes < bytes + MARGIN {
+        if free < bytes + MARGIN && gives > 0 {
             report.note("the old file makes room for the new one, which is proven elsewhere");
             fs::remove_file(database).explain(|| format!("cannot remove {}", call.database))?;
             sync_folder(database)?;
@@ -65,10 +75,21 @@ pub fn replace(call: &Replace, report: &dyn Report) -> Result<Swapped> {
     Ok(Swapped { inode, already: false })
 }
 
-/// Removes what an earlier call that was cut off left: on a small volume it takes the room of this call's copy.
-fn clear_unfinished(call: &Replace, report: &dyn Report) -> Result<()> {
-    let unfinished = Remove { paths: vec![call.beside.clone(), format!("{}.dbmig-part", call.beside)] };
-    remove(&unfinished, report).map(|_| ())
+/// Refuses a file that would not fit even without the old one, which `gives` that many bytes, while that one is still there.
+fn must_fit(call: &Replace, needs: u64, free: u64, gives: u64) -> Result<()> {
+    let room = free.saturating_add(gives);
+    if needs <= room {
+        return Ok(());
+    }
+    Err(fail(
+        ErrorKind::NoSpace,
+        format!(
+            "{} has no room for the new file: it needs {needs} bytes, {free} bytes are free and {gives} more without the old \
+             file, so {} bytes are missing; nothing was done",
+            call.database,
+            needs - room
+        ),
+    ))
 }
 
 /// The database is not the file that was rebuilt: right only if it is the new one.

@@ -8,7 +8,7 @@ use dbmig_wire::{ErrorKind, Restore, Restored};
 
 use crate::database::rows_written_since;
 use crate::error::{Explain, Result, fail};
-use crate::file::sync_folder;
+use crate::file::{is_ours, sync_folder};
 use crate::report::Report;
 use crate::swap::{keep, look};
 use crate::{beside, die};
@@ -34,7 +34,11 @@ pub fn restore(call: &Restore, report: &dyn Report) -> Result<Restored> {
         return Err(fail(ErrorKind::BadRequest, format!("{} is on another file system; nothing was done", call.old)));
     }
     if kept.ino() == there.ino() {
-        // Cut off between the swap's link and its rename: the old file never left its place.
+        // Cut off between the swap's link and its rename: the old file never left its place, and this is its second name.
+        if is_ours(old) && kept.nlink() > 1 {
+            fs::remove_file(old).explain(|| format!("cannot remove {}", call.old))?;
+            sync_folder(old)?;
+        }
         return Ok(Restored { written_since: Vec::new(), already: true });
     }
     let file = File::open(database).explain(|| format!("cannot open {}", call.database))?;

@@ -8,7 +8,7 @@ use std::path::Path;
 use dbmig_wire::{ErrorKind, Progress, Proof, Swap, Swapped, Unit};
 
 use crate::error::{Explain, Result, fail};
-use crate::file::{digest, own, sync_folder};
+use crate::file::{carry, digest, lacking, own, sync_folder};
 use crate::report::Report;
 use crate::{beside, die};
 
@@ -36,6 +36,7 @@ pub fn swap(call: &Swap, report: &dyn Report) -> Result<Swapped> {
     }
     own(&fresh, there.uid(), there.gid(), there.mode() & 0o7777)
         .explain(|| format!("cannot give {} the owner and mode of {}", call.new, call.database))?;
+    carry(&file, &fresh, &call.new, report).map_err(|error| lacking(error, new, None))?;
     die::point("swap:1");
     fresh.sync_all().explain(|| format!("cannot sync {}", call.new))?;
     die::point("swap:2");

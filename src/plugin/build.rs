@@ -3,6 +3,10 @@
 //! amd64 is built here, static; `DBMIG_AGENT_AMD64` and `DBMIG_AGENT_ARM64` name prebuilt ones instead. An
 //! architecture that is neither built nor given is left out, and the plugin says so when a node needs it.
 
+#[allow(unreachable_pub, reason = "it is public where it comes from")]
+#[path = "../wire/hex.rs"]
+mod hex;
+
 use std::env;
 use std::fmt::Write as _;
 use std::fs::{self, File};
@@ -100,7 +104,7 @@ fn packed(arch: &str, agent: &Path, out: &Path) -> Result<String> {
     std::io::Write::write_all(&mut encoder, &bytes)?;
     encoder.finish()?;
     let mut line = String::new();
-    let digest: String = Sha256::digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect();
+    let digest = hex::hex(&Sha256::digest(&bytes));
     write!(line, "Payload {{ arch: {arch:?}, bytes: {}, sha256: {digest:?}, packed: include_bytes!({file:?}) }},", bytes.len())?;
     Ok(line)
 }

@@ -92,7 +92,8 @@ pub struct TextFile {
     pub text: String,
 }
 
-/// Remove files that belong to an operation. Only names that contain `.dbmig-` are ever removed.
+/// Remove files that belong to an operation, and what a killed call left beside them. Only names that contain `.dbmig-` are
+/// ever removed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Remove {
     /// Absolute paths; one that is not there is fine.
@@ -102,7 +103,7 @@ pub struct Remove {
 /// The answer to [`Remove`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Removed {
-    /// The paths that were there and are gone now.
+    /// The paths at or beside which something was there that is gone now.
     pub paths: Vec<String>,
 }
 
@@ -115,7 +116,7 @@ pub struct Copy {
     pub to: String,
     /// Replace what is at `to` (by the rename, never by truncation).
     pub replace: bool,
-    /// Owner, group and mode for the copy; those of the source when absent.
+    /// Owner, group and mode for the copy; those of the source when absent. Extended attributes are always those of the source.
     pub like: Option<(u32, u32, u32)>,
     /// When given, the source must have this SHA-256.
     pub expect_sha256: Option<String>,

@@ -21,12 +21,14 @@
 //! | `dbmig-agent hold SECONDS` | sleeps; the command of a helper container whose image has no shell |
 
 mod file;
+mod hex;
 mod sqlite;
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 pub use file::*;
+pub use hex::hex;
 pub use sqlite::*;
 
 /// Seconds between two [`Message::Beat`]s: the shortest idle cut seen in the field is 20 s (HAProxy's default

@@ -306,7 +306,7 @@ pub struct Verify {
 pub struct Swap {
     /// Absolute path of the database.
     pub database: String,
-    /// The proven new file; gets the old one's owner, group and mode.
+    /// The proven new file; gets the old one's owner, group, mode and extended attributes (ACLs among them).
     pub new: String,
     /// Hard link that keeps the old file; `None` when it is kept elsewhere or not at all.
     pub old: Option<String>,
@@ -343,7 +343,7 @@ pub struct Replace {
     pub expect_sha256: String,
     /// Inode that the database must still have, if it is there: nobody replaced it since the rebuild.
     pub expect_inode: u64,
-    /// Owner, group and mode for the new file, as the old one had them.
+    /// Owner, group and mode for the new file, as the old one had them. Extended attributes go by way of `from`.
     pub like: (u32, u32, u32),
 }
 

@@ -1,10 +1,10 @@
 //! `cargo xtask dist`: the archives of a release, their sums and the krew manifest. Uploads nothing.
 
-use std::fmt::Write as _;
 use std::fs::{self, File};
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
+use dbmig_wire::hex;
 use flate2::{Compression, GzBuilder};
 use sha2::{Digest, Sha256};
 use tar::{Builder, EntryType, Header};
@@ -109,10 +109,7 @@ fn pack(target: &Target, binary: &Path, out: &Path) -> Outcome<Packed> {
     }
     let bytes = archive.into_inner().and_then(flate2::write::GzEncoder::finish).map_err(|e| format!("{name}: {e}"))?;
     File::create(out.join(&name)).and_then(|mut file| file.write_all(&bytes)).map_err(|e| format!("{name}: {e}"))?;
-    let sha256 = Sha256::digest(&bytes).iter().fold(String::new(), |mut hex, byte| {
-        let _ = write!(hex, "{byte:02x}");
-        hex
-    });
+    let sha256 = hex(&Sha256::digest(&bytes));
     Ok(Packed { platform: format!("{}/{}", target.os, target.arch), name, sha256 })
 }
 

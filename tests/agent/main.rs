@@ -2,7 +2,9 @@
 #![allow(clippy::unwrap_used, missing_docs, unreachable_pub, reason = "a test may panic, and nobody else calls it")]
 
 mod database;
+mod faults;
 mod file;
+mod mount;
 mod process;
 mod session;
 #[allow(dead_code, reason = "other users of the generator take more of it")]

@@ -97,7 +97,7 @@ async fn bring(cluster: &Cluster, space: &Namespace, bytes: &[u8], dirs: &[&str]
         mode: 0o700,
         proof: &["sha256sum", "/proc/self/exe"],
     };
-    let digest: String = Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect();
+    let digest = dbmig_wire::hex(&Sha256::digest(bytes));
     let uploaded = upload(cluster, &what, |said| said.starts_with(digest.as_bytes())).await?;
     Ok((uploaded.path, uploaded.way))
 }

@@ -128,7 +128,7 @@ fn this_builds_archive_installs_as_krew_does_and_runs_through_kubectl() {
     let platform = &manifest["spec"]["platforms"][0];
     let name = platform["uri"].as_str().and_then(|uri| uri.rsplit('/').next()).expect("a uri with a file name");
     let archive = out.join(name);
-    let digest: String = Sha256::digest(std::fs::read(&archive).expect("reads")).iter().map(|b| format!("{b:02x}")).collect();
+    let digest = dbmig_wire::hex(&Sha256::digest(std::fs::read(&archive).expect("reads")));
     assert_eq!(platform["sha256"], digest);
     let sums = std::fs::read_to_string(out.join("SHA256SUMS")).expect("dist writes the sums");
     assert!(sums.contains(&format!("{digest}  {name}")), "{sums}");

@@ -1,19 +1,20 @@
 //! Looks at a database without changing it, also while its writers run. Decides nothing.
 
 use std::fs;
-use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 
-use dbmig_wire::{AgentError, Content, ErrorKind, Facts, FileFacts, Inspect, Progress, SideFile, TableRows, Unit, Volume};
+use dbmig_wire::{AgentError, Content, ErrorKind, Facts, Inspect, Progress, SideFile, TableRows, Unit, Volume};
 use rusqlite::{Connection, ErrorCode};
 
 use super::free_list;
 use super::header::RawHeader;
-use super::open::{Open, live, quoted, unchanging};
+use super::open::{Open, live, quoted, temporary_files_somewhere, unchanging};
 use super::pages::Pages;
 use super::schema::{Object, objects};
 use super::side_files;
 use super::sql_text::{collations, functions};
 use crate::error::{Explain, Result, fail, sqlite_reason};
+use crate::file::{facts, volume};
 use crate::report::Report;
 
 /// Lines of a check that are passed on.
@@ -31,7 +32,8 @@ pub fn inspect(call: &Inspect, report: &dyn Report) -> Result<Facts> {
     if call.quiescent {
         side_files::refuse_hot(path)?;
     }
-    let (file, volume) = (file_facts(path)?, volume(path)?);
+    let seen = fs::metadata(path).explain(|| format!("cannot look at {path}"))?;
+    let (file, volume) = (facts(&seen), volume(Path::new(path))?);
     let content = content(call, report);
     let journal_is_cold = content.is_ok();
     for side in side_files.iter_mut().filter(|side| side.path.ends_with("-journal")) {
@@ -72,6 +74,7 @@ pub(super) fn reading(path: &str) -> Result<(Connection, Open)> {
         open = unchanging;
     }
     let connection = open(path)?;
+    temporary_files_somewhere(&connection, path);
     let first = connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get::<_, i64>(0));
     match first {
         Err(error) if matches!(error.sqlite_error_code(), Some(ErrorCode::ReadOnly | ErrorCode::CannotOpen)) => {
@@ -198,31 +201,6 @@ fn obstacles(connection: &Connection, objects: &[Object]) -> Result<Vec<String>>
         functions(sql, index).into_iter().for_each(|name| note("function", name, &known_functions));
     }
     Ok(found)
-}
-
-fn file_facts(path: &str) -> Result<FileFacts> {
-    let seen = fs::metadata(path).explain(|| format!("cannot look at {path}"))?;
-    Ok(FileFacts {
-        bytes: seen.len(),
-        allocated_bytes: seen.blocks() * 512,
-        inode: seen.ino(),
-        links: seen.nlink(),
-        uid: seen.uid(),
-        gid: seen.gid(),
-        mode: seen.mode() & 0o7777,
-        sha256: None,
-    })
-}
-
-fn volume(path: &str) -> Result<Volume> {
-    let seen = rustix::fs::statvfs(path).explain(|| format!("cannot look at the volume of {path}"))?;
-    Ok(Volume {
-        total_bytes: seen.f_blocks * seen.f_frsize,
-        free_bytes: seen.f_bavail * seen.f_frsize,
-        free_inodes: (seen.f_files > 0).then_some(seen.f_favail),
-        block_bytes: seen.f_frsize,
-        read_only: seen.f_flag.contains(rustix::fs::StatVfsMountFlags::RDONLY),
-    })
 }
 
 /// File systems that are known to punch holes: ext4, XFS, Btrfs, tmpfs, F2FS, bcachefs, by the numbers of Linux's `magic.h`.

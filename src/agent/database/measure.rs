@@ -5,7 +5,7 @@ use rusqlite::Connection;
 
 use super::copy::Choice;
 use super::inspect::reading;
-use super::open::{Open, quoted, unchanging};
+use super::open::{Open, quoted, temporary_files_somewhere, unchanging};
 use super::pages::Pages;
 use super::rules;
 use super::schema::{Object, Shape, objects};
@@ -29,6 +29,7 @@ pub fn measure(call: &Measure, report: &dyn Report) -> Result<Measured> {
     } else {
         reading(path)?
     };
+    temporary_files_somewhere(&connection, path);
     rules::check(&mut connection, &call.rules)?;
     let connection = connection;
     let pages = Pages::open(path)?;

@@ -1,10 +1,11 @@
 //! Opens databases through SQLite, each way with its own promise; runs no statement of a caller.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
+use rustix::fs::{Access, access};
 
 use crate::error::{Explain, Result};
 
@@ -45,6 +46,15 @@ pub(super) fn writing(path: &str) -> Result<Connection> {
     prepare(Connection::open_with_flags(path, flags).explain(|| format!("cannot open {path}"))?, path)
 }
 
+/// A file that no other process may have open: a WAL's index is kept in memory, since beside the file there may be no room
+/// for it.
+pub(super) fn alone(path: &str) -> Result<Connection> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(path, flags).explain(|| format!("cannot open {path}"))?;
+    connection.execute_batch("PRAGMA locking_mode = EXCLUSIVE").explain(|| format!("cannot open {path}"))?;
+    prepare(connection, path)
+}
+
 /// Small memory, and nothing that would change rows or their meaning by itself.
 fn prepare(connection: Connection, path: &str) -> Result<Connection> {
     let settle = || -> rusqlite::Result<()> {
@@ -70,6 +80,19 @@ pub(super) fn temporary_files(connection: &Connection, folder: &str) -> Result<(
         ));
     }
     connection.pragma_update(None, "temp_store_directory", folder).explain(|| format!("cannot put temporary files into {folder}"))
+}
+
+/// Puts SQLite's temporary files beside the database where none of the places that SQLite itself would take can be written:
+/// a container's root may be read-only. Tells the place. Most work needs none, so it fails only when one is made.
+pub(super) fn temporary_files_somewhere(connection: &Connection, database: &str) -> PathBuf {
+    let given = ["SQLITE_TMPDIR", "TMPDIR"].into_iter().filter_map(std::env::var_os).map(PathBuf::from);
+    let usual = ["/var/tmp", "/usr/tmp", "/tmp"].into_iter().map(PathBuf::from);
+    let can_be_used = |folder: &PathBuf| folder.is_dir() && access(folder, Access::WRITE_OK | Access::EXEC_OK).is_ok();
+    given.chain(usual).find(can_be_used).unwrap_or_else(|| {
+        let beside = Path::new(database).parent().unwrap_or(Path::new("/"));
+        let _ = temporary_files(connection, &beside.to_string_lossy());
+        beside.to_owned()
+    })
 }
 
 /// A name quoted for SQL.

@@ -1,6 +1,6 @@
 //! Reads a few rows for the plugin. Accepts nothing that could change something.
 
-use dbmig_wire::{AgentError, ErrorKind, Query};
+use dbmig_wire::{AgentError, ErrorKind, Query, hex};
 use rusqlite::types::ValueRef;
 use serde_json::{Value, json};
 
@@ -44,6 +44,6 @@ fn shown(value: ValueRef<'_>) -> Value {
         ValueRef::Real(value) if value.is_finite() => json!(value),
         ValueRef::Real(value) => json!(value.to_string()),
         ValueRef::Text(bytes) => json!(String::from_utf8_lossy(bytes)),
-        ValueRef::Blob(bytes) => json!(bytes.iter().fold("x:".to_owned(), |text, byte| format!("{text}{byte:02x}"))),
+        ValueRef::Blob(bytes) => json!(format!("x:{}", hex(bytes))),
     }
 }

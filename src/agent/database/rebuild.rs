@@ -4,7 +4,6 @@
 //! table, and every rowid and every value as it was stored. Then the schema table is written with the new root pages.
 
 use std::fs::{self, File};
-use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::time::Instant;
@@ -20,6 +19,7 @@ use super::schema::Shape;
 use super::trees::copy_all;
 use super::{rules, side_files};
 use crate::error::{Explain, Result, fail};
+use crate::file::{is_ours, lacking, remove_with_left_behind};
 use crate::report::Report;
 
 /// Builds the new file, fsynced, from an old one that nobody writes to.
@@ -30,16 +30,17 @@ use crate::report::Report;
 /// After each of them the target is gone and the old file is as it was.
 pub fn rebuild(call: &Rebuild, report: &dyn Report) -> Result<Rebuilt> {
     let start = Instant::now();
-    let named = |path: &Path| path.file_name().is_some_and(|name| name.to_string_lossy().contains(".dbmig-"));
-    if !named(Path::new(&call.target)) || call.target == call.database {
+    if !is_ours(Path::new(&call.target)) || call.target == call.database {
         return Err(fail(ErrorKind::BadRequest, format!("the new file must have .dbmig- in its name, {} has not", call.target)));
     }
-    remove_leftovers(&call.target)?;
-    let built = build(call, report);
-    if built.is_err() {
-        remove_leftovers(&call.target)?;
-    }
-    let (tables, bytes) = built?;
+    remove_with_left_behind(&call.target)?;
+    let (tables, bytes) = match build(call, report) {
+        Ok(built) => built,
+        Err(error) => {
+            remove_with_left_behind(&call.target)?;
+            return Err(lacking(error, Path::new(&call.target), None));
+        }
+    };
     Ok(Rebuilt { tables, bytes, elapsed_ms: start.elapsed().as_millis() as u64 })
 }
 
@@ -62,7 +63,7 @@ fn build(call: &Rebuild, report: &dyn Report) -> Result<(Vec<KeptRows>, u64)> {
         tables = copy_all(&call.database, &old, &stage, &others, call.leave_free_bytes, report)?;
         clustered.iter().try_for_each(|rule| thin_out(&old, &call.database, &stage, rule, report))?;
         let thinned = copy_all(&stage, &unchanging(&stage)?, &call.target, &[], call.leave_free_bytes, report)?;
-        remove(&stage)?;
+        fs::remove_file(&stage).explain(|| format!("cannot remove {stage}"))?;
         tables.iter_mut().zip(thinned).for_each(|(table, thinned)| table.kept = thinned.kept);
     }
     refuse_empty(&call.rules, &tables)?;
@@ -148,15 +149,4 @@ fn finish(database: &str, target: &str) -> Result<u64> {
     let folder = Path::new(target).parent().unwrap_or(Path::new("/"));
     File::open(folder).and_then(|folder| folder.sync_all()).explain(doing)?;
     Ok(file.metadata().explain(doing)?.len())
-}
-
-fn remove_leftovers(target: &str) -> Result<()> {
-    ["", "-journal", "-wal", "-shm", "-stage"].iter().try_for_each(|suffix| remove(&format!("{target}{suffix}")))
-}
-
-fn remove(path: &str) -> Result<()> {
-    match fs::remove_file(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        other => other.explain(|| format!("cannot remove {path}")),
-    }
 }

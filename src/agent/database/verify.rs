@@ -5,18 +5,19 @@ use std::fs::File;
 use std::io::Read;
 use std::thread;
 
-use dbmig_wire::{AgentError, ErrorKind, KeptRows, Progress, Proof, Rule, SchemaObject, Unit, Verify};
+use dbmig_wire::{AgentError, ErrorKind, KeptRows, Progress, Proof, Rule, SchemaObject, Unit, Verify, hex};
 use rusqlite::Connection;
 use sha2::{Digest, Sha256};
 
 use super::header::RawHeader;
 use super::inspect;
 use super::measure::{count_kept, count_rows};
-use super::open::unchanging;
+use super::open::{temporary_files_somewhere, unchanging};
 use super::pages::Pages;
 use super::schema::{Object, objects};
 use super::{rules, sql_text};
 use crate::error::{Explain, Result, fail};
+use crate::file::lacking;
 use crate::report::Report;
 
 /// Checks everything once; what does not depend on each other runs side by side.
@@ -26,6 +27,9 @@ use crate::report::Report;
 pub fn verify(call: &Verify, report: &dyn Report) -> Result<Proof> {
     let phase = |phase: &str| report.progress(Progress { phase: phase.to_owned(), done: 0, total: 0, unit: Unit::Pages });
     report.check()?;
+    let temp = temporary_files_somewhere(&unchanging(&call.database)?, &call.target);
+    // Nothing but temporary files is written here.
+    let lacking = |error| lacking(error, &temp, None);
     phase("checking the new file");
     let (proof, check, mut doubts) = thread::scope(|scope| -> Result<_> {
         let check = scope.spawn(|| unchanging(&call.target).and_then(|new| inspect::check(&new)));
@@ -40,9 +44,10 @@ pub fn verify(call: &Verify, report: &dyn Report) -> Result<Proof> {
             other => other?,
         };
         Ok((hash?, check?, doubts))
-    })?;
+    })
+    .map_err(lacking)?;
     report.check()?;
-    doubts.extend(new_complaints(call, check, report)?);
+    doubts.extend(new_complaints(call, check, report).map_err(lacking)?);
     if doubts.is_empty() {
         return Ok(proof);
     }
@@ -229,11 +234,9 @@ fn prove(path: &str) -> Result<Proof> {
     loop {
         let read = file.read(&mut buffer).explain(doing)?;
         if read == 0 {
-            break;
+            return Ok(Proof { bytes, sha256: hex(&digest.finalize()) });
         }
         digest.update(&buffer[..read]);
         bytes += read as u64;
     }
-    let sha256 = digest.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
-    Ok(Proof { bytes, sha256 })
 }

@@ -5,13 +5,14 @@ use std::io;
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use dbmig_wire::{Copy, ErrorKind, Progress, Proof, Unit};
+use dbmig_wire::{Copy, ErrorKind, Progress, Proof, Unit, hex};
 use rustix::fs::{Gid, Mode, SeekFrom, Uid, fchmod, fchown, seek};
 use rustix::io::Errno;
 use sha2::{Digest, Sha256};
 
-use super::proof::{CHUNK, hex};
-use super::{digest, sync_folder};
+use super::proof::CHUNK;
+use super::remove::PART;
+use super::{carry, data, digest, lacking, sync_folder};
 use crate::error::{Explain, Result, fail};
 use crate::report::Report;
 
@@ -29,9 +30,10 @@ pub fn copy(call: &Copy, report: &dyn Report) -> Result<Proof> {
     look_at_target(call, &metadata)?;
     let source = File::open(from).explain(|| format!("cannot read {}", call.from))?;
     let part = part_name(to)?;
-    let proof = write_part(call, &source, &part, report).inspect_err(|_| {
+    let proof = write_part(call, &source, &part, report).map_err(|error| {
         // The first failure is the one to tell; a left-over is overwritten by the next try.
         let _ = fs::remove_file(&part);
+        lacking(error, &part, Some(data(&metadata)))
     })?;
     if let Err(error) = look_at_target(call, &metadata)
         .and_then(|()| fs::rename(&part, to).explain(|| format!("cannot give the copy its name {}", call.to)))
@@ -60,7 +62,7 @@ fn part_name(to: &Path) -> Result<PathBuf> {
     let Some(name) = to.file_name().and_then(|name| name.to_str()) else {
         return Err(fail(ErrorKind::BadRequest, format!("{} has no file name", to.display())));
     };
-    Ok(to.with_file_name(format!("{name}.dbmig-part")))
+    Ok(to.with_file_name(format!("{name}{PART}")))
 }
 
 fn write_part(call: &Copy, source: &File, part: &Path, report: &dyn Report) -> Result<Proof> {
@@ -81,6 +83,7 @@ fn write_part(call: &Copy, source: &File, part: &Path, report: &dyn Report) -> R
     }
     let (uid, gid, mode) = call.like.unwrap_or((before.uid(), before.gid(), before.mode() & 0o7777));
     own(&copy, uid, gid, mode).explain(|| format!("cannot give {} its owner and mode", part.display()))?;
+    carry(source, &copy, &call.to, report)?;
     copy.sync_all().explain(doing)?;
     let each = |done| {
         report.progress(Progress { phase: format!("proving {}", call.to), done, total: sent.bytes, unit: Unit::Bytes });
@@ -135,7 +138,7 @@ fn transfer(call: &Copy, source: &File, copy: &File, total: u64, report: &dyn Re
         }
     }
     copy.set_len(total).explain(|| format!("cannot write {}", call.to))?;
-    Ok(Proof { bytes: total, sha256: hex(hash) })
+    Ok(Proof { bytes: total, sha256: hex(&hash.finalize()) })
 }
 
 /// The next stretch of data at or after `at`; everything where the file system knows no holes.

@@ -1,11 +1,10 @@
 //! Proof by digest, and durability of names; changes no file's content.
 
-use std::fmt::Write as _;
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
-use dbmig_wire::Proof;
+use dbmig_wire::{Proof, hex};
 use rustix::fs::{Advice, fadvise};
 use sha2::{Digest, Sha256};
 
@@ -28,21 +27,12 @@ pub fn digest(file: &File, each: &dyn Fn(u64) -> Result<()>) -> Result<Proof> {
     loop {
         let read = file.read_at(&mut chunk, bytes).explain(|| format!("cannot read at byte {bytes}"))?;
         if read == 0 {
-            return Ok(Proof { bytes, sha256: hex(hash) });
+            return Ok(Proof { bytes, sha256: hex(&hash.finalize()) });
         }
         hash.update(&chunk[..read]);
         bytes += read as u64;
         each(bytes)?;
     }
-}
-
-/// The digest in lower-case hex.
-pub(super) fn hex(hash: Sha256) -> String {
-    hash.finalize().iter().fold(String::with_capacity(64), |mut text, byte| {
-        // Writing to a String cannot fail.
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
 }
 
 /// Makes the names in the folder of `path` durable.

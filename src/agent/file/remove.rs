@@ -15,6 +15,33 @@ pub fn is_ours(path: &Path) -> bool {
     path.file_name().is_some_and(|name| name.to_string_lossy().contains(".dbmig-"))
 }
 
+/// What a call that was killed may leave beside the file that it was to make: SQLite's side files, the first stage of a
+/// rebuild, the part that a copy had written.
+const LEFT_BEHIND: [&str; 5] = ["-journal", "-wal", "-shm", "-stage", PART];
+
+/// How the name of a copy ends that is not proven yet.
+pub(super) const PART: &str = ".dbmig-part";
+
+/// Removes a file, if it is there, and what a killed call left beside it. Tells whether anything was there.
+///
+/// # Errors
+/// What the file system says.
+pub(crate) fn remove_with_left_behind(path: &str) -> Result<bool> {
+    let mut was_there = false;
+    for suffix in LEFT_BEHIND.iter().chain(&[""]) {
+        let name = format!("{path}{suffix}");
+        match std::fs::remove_file(&name) {
+            Ok(()) => was_there = true,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error).explain(|| format!("cannot remove {name}")),
+        }
+    }
+    if was_there {
+        sync_folder(Path::new(path))?;
+    }
+    Ok(was_there)
+}
+
 /// Answers [`Remove`]. Looks at all names before it removes the first file.
 ///
 /// # Errors
@@ -28,13 +55,8 @@ pub fn remove(call: &Remove, _: &dyn Report) -> Result<Removed> {
     }
     let mut paths = Vec::new();
     for path in &call.paths {
-        match std::fs::remove_file(path) {
-            Ok(()) => {
-                sync_folder(Path::new(path))?;
-                paths.push(path.clone());
-            }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => return Err(error).explain(|| format!("cannot remove {path}")),
+        if remove_with_left_behind(path)? {
+            paths.push(path.clone());
         }
     }
     Ok(Removed { paths })

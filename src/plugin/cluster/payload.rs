@@ -72,7 +72,7 @@ mod tests {
     fn every_payload_unpacks_to_the_bytes_it_promises() {
         for payload in PAYLOADS {
             let bytes = payload.unpack().expect("unpacks");
-            let digest: String = Sha256::digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect();
+            let digest = dbmig_wire::hex(&Sha256::digest(&bytes));
             assert_eq!((bytes.len() as u64, digest.as_str()), (payload.bytes, payload.sha256), "{}", payload.arch);
         }
     }

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use dbmig_wire::{Progress, Proof, Stat, Unit};
+use dbmig_wire::{Progress, Proof, Stat, Unit, hex};
 use sha2::{Digest, Sha256};
 use tokio::fs::{File, OpenOptions};
 use tokio::io::{AsyncReadExt, AsyncSeekExt, AsyncWriteExt, SeekFrom};
@@ -116,7 +116,7 @@ async fn digest(path: &Path) -> Result<String> {
         }
         sha256.update(&buffer[..read]);
     }
-    Ok(sha256.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
+    Ok(hex(&sha256.finalize()))
 }
 
 fn local(path: &Path, error: &std::io::Error) -> Failure {

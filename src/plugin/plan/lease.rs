@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use dbmig_wire::hex;
 use jiff::Timestamp;
 use k8s_openapi::api::coordination::v1::{Lease as Object, LeaseSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
@@ -29,7 +30,7 @@ impl LockName {
     pub fn new(what: &str) -> Self {
         let readable: String = what.to_lowercase().chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).collect();
         let digest = Sha256::digest(what.as_bytes());
-        let tail: String = digest.iter().take(3).map(|byte| format!("{byte:02x}")).collect();
+        let tail = hex(&digest[..3]);
         // 63 characters is what a label value may have, and the name is one.
         let room = readable.len().min(63 - "dbmig--".len() - tail.len());
         Self(format!("dbmig-{}-{tail}", readable[..room].trim_matches('-')))

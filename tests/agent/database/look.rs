@@ -140,7 +140,7 @@ fn rows_written_since_are_counted_by_content() {
         .unwrap();
     let found: Vec<(String, u64)> =
         rows_written_since(&case.old(), &case.new_file()).unwrap().into_iter().map(|table| (table.name, table.rows)).collect();
-    assert_eq!(found, [("t".to_owned(), 2), ("n".to_owned(), 1)]);
+    assert_eq!(found, [("t".to_owned(), 3), ("n".to_owned(), 1)]);
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! Send, receive, and reading the text files of a folder.
 
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 
 use dbmig_wire::{ErrorKind, Message, Read};
 use serde_json::Value;
@@ -33,6 +34,7 @@ fn receive_goes_on_where_it_was_cut_off_and_nowhere_else() {
     }
     assert_eq!(last(&receive("4", "6", b"456789more")), Message::Done(Value::from(10)));
     assert_eq!(fs::read(&path).unwrap(), b"0123456789");
+    assert_eq!(fs::metadata(&path).unwrap().mode() & 0o7777, 0o600, "nobody else reads what is in a database");
 }
 
 #[test]

@@ -242,6 +242,44 @@ fn hold_ends_after_its_seconds() {
     assert!(run(agent(&["hold", "0"]).stderr(Stdio::null()), b"").status.success());
 }
 
+/// The kernel gives process 1 of a container no default action, so a `hold` that does nothing about it would stay.
+#[test]
+fn hold_ends_at_once_when_asked_to_also_as_process_1() {
+    for signal in ["-TERM", "-INT"] {
+        let mut command = Command::new("unshare");
+        command.args(["--pid", "--fork", env!("CARGO_BIN_EXE_dbmig-agent"), "hold", "600"]);
+        let mut outer = command.spawn().unwrap();
+        let children = format!("/proc/{0}/task/{0}/children", outer.id());
+        let inner = loop {
+            let inner = fs::read_to_string(&children).unwrap().trim().to_owned();
+            // Asleep: it has begun to wait.
+            let stat = fs::read_to_string(format!("/proc/{inner}/stat")).unwrap_or_default();
+            if stat.contains("(dbmig-agent) S") {
+                break inner;
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        };
+        let status = fs::read_to_string(format!("/proc/{inner}/status")).unwrap();
+        assert!(status.lines().any(|line| line.starts_with("NSpid:") && line.ends_with("\t1")), "{status}");
+        let asked = std::time::Instant::now();
+        assert!(Command::new("kill").args([signal, &inner]).status().unwrap().success());
+        let ended = loop {
+            if let Some(status) = outer.try_wait().unwrap() {
+                break Some(status);
+            }
+            if asked.elapsed() > Duration::from_secs(10) {
+                break None;
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        };
+        if ended.is_none() {
+            kill(inner.parse().unwrap());
+            outer.wait().unwrap();
+        }
+        assert!(ended.is_some_and(|status| status.success()), "{signal}: {ended:?}");
+    }
+}
+
 #[test]
 fn a_journal_on_a_full_disk_gets_its_end_when_there_is_room() {
     let dir = TempDir::new().unwrap();
