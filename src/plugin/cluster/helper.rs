@@ -159,7 +159,10 @@ impl Helper {
         let wait = Wait { namespace: &self.namespace, fields: &fields, limit: START, what: &what };
         let begun = tokio::time::Instant::now();
         let running = wait.until(cluster, stop, |pods| {
-            let Some(pod) = pods.first() else { return Verdict::Waiting("it is not there".to_owned()) };
+            // It was there before this wait began.
+            let Some(pod) = pods.first().filter(|pod| pod.metadata.deletion_timestamp.is_none()) else {
+                return Verdict::Never(Failure::failed(format!("the helper pod/{} was deleted", self.name)).passing());
+            };
             if is_ready(pod) {
                 return Verdict::Met(());
             }
