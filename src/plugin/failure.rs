@@ -25,13 +25,16 @@ pub struct Failure {
     pub next: Vec<String>,
     /// An operation that meets this failure is taken back as a whole, instead of waiting for `resume` or `undo`.
     pub take_back: bool,
+    /// It may be over at the next try: a connection that broke, a server that is away, a helper pod that is gone.
+    pub passing: bool,
 }
 
 impl Failure {
     /// A failure with the given exit code.
     #[must_use]
     pub fn new(exit: Exit, message: impl Into<String>) -> Self {
-        Self { exit, message: message.into(), facts: Vec::new(), state: None, next: Vec::new(), take_back: false }
+        let (facts, next) = (Vec::new(), Vec::new());
+        Self { exit, message: message.into(), facts, state: None, next, take_back: false, passing: false }
     }
 
     /// Something failed (exit code 1).
@@ -84,6 +87,13 @@ impl Failure {
     #[must_use]
     pub fn take_back(mut self) -> Self {
         self.take_back = true;
+        self
+    }
+
+    /// Says that it may be over at the next try.
+    #[must_use]
+    pub fn passing(mut self) -> Self {
+        self.passing = true;
         self
     }
 

@@ -3,8 +3,14 @@
 #![allow(dead_code, reason = "each test uses a part of it")]
 
 mod fixture;
+mod job;
 mod namespace;
+mod relay;
+mod running;
 mod user;
 
 pub(crate) use fixture::{Shape, Upmeter};
+pub(crate) use job::Job;
 pub(crate) use namespace::{Namespace, Run};
+pub(crate) use relay::{Harm, Relay};
+pub(crate) use running::{Ended, Running};

@@ -111,7 +111,7 @@ impl Namespace {
         Run::of(self.plugin(words).env("KUBECONFIG", kubeconfig))
     }
 
-    fn plugin(&self, words: &[&str]) -> Command {
+    pub(super) fn plugin(&self, words: &[&str]) -> Command {
         let plugin = Path::new(env!("CARGO_BIN_EXE_kubectl-dbmig"));
         let path = env::var_os("PATH").unwrap_or_default();
         let dirs = plugin.parent().map(Path::to_path_buf).into_iter().chain(env::split_paths(&path));

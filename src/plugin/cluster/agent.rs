@@ -3,12 +3,16 @@
 use std::time::Duration;
 
 use dbmig_wire::{AgentError, Call, ErrorKind, Hello, Message, Request};
+use k8s_openapi::api::core::v1::Pod;
+use kube::api::Api;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::Cluster;
+use super::error::translate;
 use super::exec::{Command, Line, Outcome, Process};
 use super::payload::Payload;
 use super::upload::{Upload, upload};
+use super::volume::is_finished;
 use crate::event::{Event, Events};
 use crate::exit::Exit;
 use crate::failure::{Failure, Result};
@@ -27,6 +31,8 @@ pub struct Agent {
     cluster: Cluster,
     namespace: String,
     pod: String,
+    /// Uid of the pod: another one of that name has neither our binary nor our jobs.
+    uid: String,
     container: String,
     /// Folder for the binary and its journals.
     dir: String,
@@ -46,6 +52,8 @@ pub enum AskError {
     Lost(String),
     /// It could not be asked at all.
     Failure(Failure),
+    /// The pod is gone, and the agent with it.
+    Gone(Failure),
 }
 
 impl From<Failure> for AskError {
@@ -59,8 +67,9 @@ impl AskError {
     #[must_use]
     pub fn into_failure(self, doing: &str) -> Failure {
         match self {
-            Self::Failure(failure) => failure,
+            Self::Failure(failure) | Self::Gone(failure) => failure,
             Self::Lost(how) => Failure::failed(format!("cannot {doing}: the connection to the pod was lost"))
+                .passing()
                 .fact(how)
                 .state("what came of it is not known yet; resume looks before it acts"),
             Self::Agent(error) => from_agent(error, doing),
@@ -98,10 +107,13 @@ impl Agent {
         arch: &str,
     ) -> Result<Self> {
         let payload = Payload::for_arch(arch)?;
+        let found = Api::<Pod>::namespaced(cluster.client.clone(), namespace).get(pod).await;
+        let uid = found.map_err(|error| translate(&error, &format!("read pod/{pod}")))?.metadata.uid.unwrap_or_default();
         let at = |path: String| Self {
             cluster: cluster.clone(),
             namespace: namespace.to_owned(),
             pod: pod.to_owned(),
+            uid: uid.clone(),
             container: container.to_owned(),
             dir: path.rsplit_once('/').map_or_else(String::new, |(dir, _)| dir.to_owned()),
             path,
@@ -141,14 +153,54 @@ impl Agent {
         serde_json::from_slice(&finished.stdout).map_err(|_| ended(finished.outcome, &finished.stderr))
     }
 
+    /// Whether the pod is still the one that our binary was put into, and not on its way out.
+    ///
+    /// # Errors
+    /// When the API server can't be asked.
+    pub async fn is_there(&self) -> Result<bool> {
+        let pods: Api<Pod> = Api::namespaced(self.cluster.client.clone(), &self.namespace);
+        let found = pods.get_opt(&self.pod).await.map_err(|error| translate(&error, &format!("read pod/{}", self.pod)))?;
+        Ok(found.is_some_and(|pod| {
+            pod.metadata.uid.as_ref() == Some(&self.uid) && pod.metadata.deletion_timestamp.is_none() && !is_finished(&pod)
+        }))
+    }
+
+    /// Says so where an error has no other reason than that the pod is gone.
+    async fn or_gone(&self, error: AskError) -> AskError {
+        match error {
+            AskError::Lost(how) if matches!(self.is_there().await, Ok(false)) => self.gone(how),
+            AskError::Failure(failure) if matches!(self.is_there().await, Ok(false)) => {
+                self.gone(failure.facts.into_iter().next().unwrap_or(failure.message))
+            }
+            other => other,
+        }
+    }
+
+    fn gone(&self, how: String) -> AskError {
+        AskError::Gone(
+            Failure::failed(format!("pod/{}, where the helper binary ran, is gone", self.pod))
+                .passing()
+                .fact(how)
+                .state("what came of its work is not known yet; resume looks before it acts"),
+        )
+    }
+
     /// Asks and waits for the answer, telling progress as it comes.
     ///
     /// # Errors
     /// See [`AskError`].
     pub async fn ask<C: Call>(&self, call: C, events: Option<&Events>) -> std::result::Result<C::Reply, AskError> {
+        let request = line(&call.into())?;
+        match self.ask_once(&request, events).await {
+            Ok(value) => decode::<C>(value),
+            Err(error) => Err(self.or_gone(error).await),
+        }
+    }
+
+    async fn ask_once(&self, request: &[u8], events: Option<&Events>) -> std::result::Result<serde_json::Value, AskError> {
         let mut process = self.run(&["ask"]).await?;
-        process.write(&line(&call.into())?).await?;
-        decode::<C>(converse(process, events).await?)
+        process.write(request).await?;
+        converse(process, events).await
     }
 
     /// Has a job done that goes on without us, and follows it. A job of that name that ended well is not done again.
@@ -166,9 +218,9 @@ impl Agent {
             let job = format!("{name}-{attempt}");
             match self.follow(&job, events, stop).await {
                 Err(AskError::Agent(error)) if error.kind == ErrorKind::NotFound => {
-                    let mut process = self.run(&["start", &self.dir, &job]).await?;
-                    process.write(&line(&call.clone().into())?).await?;
-                    converse(process, None).await?;
+                    if let Err(error) = self.start(&job, &line(&call.clone().into())?).await {
+                        return Err(self.or_gone(error).await);
+                    }
                     return decode::<C>(self.follow(&job, events, stop).await?);
                 }
                 Err(AskError::Agent(_)) => {} // An earlier attempt ended badly: the next one has a name of its own.
@@ -176,6 +228,12 @@ impl Agent {
             }
         }
         Err(AskError::Lost("no attempt is left".to_owned()))
+    }
+
+    async fn start(&self, job: &str, request: &[u8]) -> std::result::Result<(), AskError> {
+        let mut process = self.run(&["start", &self.dir, job]).await?;
+        process.write(request).await?;
+        converse(process, None).await.map(drop)
     }
 
     /// Follows a job to its end, over as many connections as that takes.
@@ -187,22 +245,25 @@ impl Agent {
                 outcome = self.follow_once(job, &mut seen, events) => outcome,
                 () = stop.wait() => return Err(self.stop(job).await),
             };
-            match outcome {
-                Err(AskError::Lost(how)) => {
-                    if seen > before {
-                        heard = Instant::now();
-                    }
-                    if heard.elapsed() > OUT_OF_REACH {
-                        return Err(AskError::Lost(how));
-                    }
-                    events.note(format!("connection lost ({how}), trying again"));
-                    sleep(Duration::from_secs(2)).await;
-                }
-                Err(AskError::Failure(failure)) if heard.elapsed() < OUT_OF_REACH && failure.exit == Exit::Failed => {
-                    events.note(format!("{}, trying again", failure.message));
-                    sleep(Duration::from_secs(2)).await;
-                }
-                other => return other,
+            let error = match outcome {
+                Err(error) => self.or_gone(error).await,
+                value => return value,
+            };
+            if seen > before {
+                heard = Instant::now();
+            }
+            let why = match &error {
+                AskError::Lost(how) => format!("connection lost ({how})"),
+                AskError::Failure(failure) if failure.passing => failure.message.clone(),
+                AskError::Agent(_) | AskError::Gone(_) | AskError::Failure(_) => return Err(error),
+            };
+            if heard.elapsed() > OUT_OF_REACH {
+                return Err(error);
+            }
+            events.note(format!("{why}, trying again"));
+            tokio::select! {
+                () = sleep(Duration::from_secs(2)) => {}
+                () = stop.wait() => {}
             }
         }
     }

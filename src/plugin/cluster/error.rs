@@ -70,9 +70,14 @@ pub fn translate(error: &kube::Error, what: &str) -> Failure {
     let failure = Failure::failed(format!("cannot {what}"));
     match error {
         kube::Error::Api(status) => from_status(failure, status),
-        kube::Error::UpgradeConnection(kube::client::UpgradeConnectionError::ProtocolSwitch(code)) => failure
-            .fact(format!("the API server was asked to switch to WebSocket and answered {code} instead of 101"))
-            .next("a proxy on the way strips the Upgrade header: connect past it, or allow WebSocket on it"),
+        kube::Error::UpgradeConnection(kube::client::UpgradeConnectionError::ProtocolSwitch(code)) => {
+            passing_if(failure, is_passing(code.as_u16()))
+                .fact(format!("the API server was asked to switch to WebSocket and answered {code} instead of 101"))
+                .next("a proxy on the way strips the Upgrade header: connect past it, or allow WebSocket on it")
+        }
+        kube::Error::UpgradeConnection(cause @ kube::client::UpgradeConnectionError::GetPendingUpgrade(_)) => {
+            failure.passing().fact(format!("the connection broke while it switched to WebSocket: {}", words(cause)))
+        }
         kube::Error::UpgradeConnection(cause) => failure
             .fact(format!("the switch to WebSocket failed: {}", words(cause)))
             .next("a proxy on the way may not pass WebSocket: connect past it"),
@@ -91,7 +96,17 @@ fn own_failure(error: &kube::Error) -> Option<Failure> {
     cause.downcast_ref::<Unreachable>().and_then(|unreachable| own_failure(&unreachable.cause))
 }
 
+/// A status that a busy or restarting server answers with, or a proxy before it.
+fn is_passing(code: u16) -> bool {
+    matches!(code, 429 | 500 | 502..=504)
+}
+
+fn passing_if(failure: Failure, passing: bool) -> Failure {
+    if passing { failure.passing() } else { failure }
+}
+
 fn from_status(failure: Failure, status: &Status) -> Failure {
+    let failure = passing_if(failure, is_passing(status.code));
     let reason = if status.reason.is_empty() { reason_of(status.code).to_owned() } else { status.reason.clone() };
     let text = status.message.trim();
     match status.code {
@@ -134,6 +149,7 @@ fn connection(failure: Failure, error: &kube::Error) -> Failure {
     let cause = unreachable.map_or(error, |unreachable| &unreachable.cause);
     if let Some(TimedOut(limit)) = find::<TimedOut>(cause) {
         return failure
+            .passing()
             .fact(format!("no answer from {server} within {} s (--request-timeout)", limit.as_secs_f64()))
             .state("whether the server acted on it is not known");
     }
@@ -142,6 +158,7 @@ fn connection(failure: Failure, error: &kube::Error) -> Failure {
             "check certificate-authority and tls-server-name of the cluster in your kubeconfig: kubectl config view --minify",
         );
     }
+    let failure = failure.passing();
     if io_kinds(cause).contains(&ErrorKind::ConnectionRefused) {
         return failure
             .fact(format!("The connection to the server {server} was refused - did you specify the right host or port?"));

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use super::Cluster;
 use super::MANAGED_BY;
-use super::error::translate;
+use super::error::{is_not_found, translate};
 use super::pods::{Verdict, Wait, is_ready, statuses, why_not_ready};
 use super::volume::{Mount, Source};
 use crate::failure::{Failure, Result};
@@ -134,7 +134,11 @@ impl Helper {
         let pod: Pod = serde_json::from_value(self.manifest())
             .map_err(|error| Failure::failed(format!("cannot describe the helper pod: {error}")))?;
         if let Err(error) = api.create(&PostParams::default(), &pod).await {
-            return Err(self.not_admitted(&error));
+            // An answer that was lost on its way says nothing about the pod.
+            let made = matches!(api.get_opt(&self.name).await, Ok(Some(found)) if self.fits(&found));
+            if !made {
+                return Err(self.not_admitted(&error));
+            }
         }
         match self.wait_running(cluster, stop).await {
             Ok(()) => Ok(()),
@@ -155,7 +159,10 @@ impl Helper {
         let wait = Wait { namespace: &self.namespace, fields: &fields, limit: START, what: &what };
         let begun = tokio::time::Instant::now();
         let running = wait.until(cluster, stop, |pods| {
-            let Some(pod) = pods.first() else { return Verdict::Waiting("it is not there".to_owned()) };
+            // It was there before this wait began.
+            let Some(pod) = pods.first().filter(|pod| pod.metadata.deletion_timestamp.is_none()) else {
+                return Verdict::Never(Failure::failed(format!("the helper pod/{} was deleted", self.name)).passing());
+            };
             if is_ready(pod) {
                 return Verdict::Met(());
             }
@@ -175,16 +182,20 @@ impl Helper {
         running.await
     }
 
-    /// Removes the pod and waits until it is gone. Fine if it is not there.
+    /// Has the pod removed, without waiting until it is gone: the kubelet takes some seconds. Fine if it is not there.
     ///
     /// # Errors
     /// When the API server refuses.
-    pub async fn remove(&self, cluster: &Cluster, stop: &Stop) -> Result<()> {
+    pub async fn delete(&self, cluster: &Cluster) -> Result<()> {
         match self.api(cluster).delete(&self.name, &DeleteParams::default().grace_period(1)).await {
-            Ok(_) => {}
-            Err(kube::Error::Api(status)) if status.code == 404 => return Ok(()),
-            Err(error) => return Err(translate(&error, &format!("delete the helper pod/{}", self.name))),
+            Err(error) if !is_not_found(&error) => Err(translate(&error, &format!("delete the helper pod/{}", self.name))),
+            _ => Ok(()),
         }
+    }
+
+    /// Removes the pod and waits until it is gone, so that its name is free. Fine if it is not there.
+    async fn remove(&self, cluster: &Cluster, stop: &Stop) -> Result<()> {
+        self.delete(cluster).await?;
         let (fields, what) = (format!("metadata.name={}", self.name), format!("the helper pod/{} to go", self.name));
         let wait = Wait { namespace: &self.namespace, fields: &fields, limit: START, what: &what };
         wait.until(cluster, stop, |pods| {

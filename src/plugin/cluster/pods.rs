@@ -44,12 +44,12 @@ impl Wait<'_> {
     pub async fn until<T>(&self, cluster: &Cluster, stop: &Stop, mut condition: impl FnMut(&[Pod]) -> Verdict<T>) -> Result<T> {
         let mut missing = String::new();
         let looking = self.look(cluster, &mut missing, &mut condition);
-        tokio::select! {
-            outcome = tokio::time::timeout(self.limit, looking) => match outcome {
-                Ok(outcome) => outcome,
-                Err(_) => Err(Failure::failed(format!("waited {} s for {}", self.limit.as_secs(), self.what)).facts(lines(&missing))),
-            },
-            () = stop.wait() => Err(Failure::new(Exit::Interrupted, format!("stopped while waiting for {}", self.what))),
+        match stop.interruptible(tokio::time::timeout(self.limit, looking)).await {
+            Ok(Ok(outcome)) => outcome,
+            Ok(Err(_)) => {
+                Err(Failure::failed(format!("waited {} s for {}", self.limit.as_secs(), self.what)).facts(lines(&missing)))
+            }
+            Err(_) => Err(Failure::new(Exit::Interrupted, format!("stopped while waiting for {}", self.what))),
         }
     }
 

@@ -66,7 +66,7 @@ impl Seat {
                 Ok(Self { agent, helper: Some(helper), roots })
             }
             Err(failure) => {
-                helper.remove(cluster, &Stop::default()).await?;
+                helper.delete(cluster).await?;
                 Err(failure)
             }
         }

@@ -1,7 +1,9 @@
 //! Carries a plan out, goes on with one that stopped, takes one back.
 
+use std::time::Duration;
+
 use jiff::Timestamp;
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep};
 
 use super::record::{Phase, Record, StepRecord, StepState};
 use super::step::{Look, Run, Step};
@@ -9,6 +11,9 @@ use super::store::Store;
 use crate::event::Event;
 use crate::exit::Exit;
 use crate::failure::{Failure, Result};
+
+/// Seconds before each repetition of a step whose failure may pass: enough for an API server that restarts.
+const PAUSES: [u64; 6] = [1, 2, 4, 8, 15, 30];
 
 /// An operation with the Lease held: its steps, its record, and what they work with.
 pub struct Engine {
@@ -53,12 +58,42 @@ impl Engine {
         self.finish(Phase::Done, "done").await
     }
 
+    /// Carries a step out, again and again while what stands in its way may pass.
     async fn step(&mut self, index: usize) -> Result<()> {
         let of = self.steps.len();
-        let title = self.steps[index].title();
         if self.run.stop.requested() {
+            let title = self.steps[index].title();
             return Err(Failure::new(Exit::Incomplete, format!("stopped before step {} of {of}: {title}", index + 1)));
         }
+        let (mut told, mut pauses) = (false, PAUSES.into_iter());
+        loop {
+            let Err(failure) = self.attempt(index, &mut told).await else { return Ok(()) };
+            if !self.waits_out(&failure, &mut pauses).await {
+                self.run.events.tell(Event::StepFailed { title: self.steps[index].title() });
+                return Err(failure);
+            }
+        }
+    }
+
+    /// Waits for what may pass, as long as there are pauses left and the user is patient. False: it stays a failure.
+    async fn waits_out(&self, failure: &Failure, pauses: &mut impl Iterator<Item = u64>) -> bool {
+        if !failure.passing || self.run.stop.requested() {
+            return false;
+        }
+        let Some(seconds) = pauses.next() else { return false };
+        let why = failure.facts.first().map(|fact| format!(" ({fact})")).unwrap_or_default();
+        self.run.events.note(format!("{}{why}; trying again", failure.message));
+        tokio::select! {
+            () = sleep(Duration::from_secs(seconds)) => {}
+            () = self.run.stop.wait() => {}
+        }
+        true
+    }
+
+    /// `told`: the step has been announced.
+    async fn attempt(&mut self, index: usize, told: &mut bool) -> Result<()> {
+        let of = self.steps.len();
+        let title = self.steps[index].title();
         match self.steps[index].look(&self.run).await? {
             Look::Todo => {}
             Look::NotNeeded => return self.mark(index, StepState::Done, "not needed").await,
@@ -69,19 +104,14 @@ impl Engine {
         }
         self.run.lease.prove().await?;
         self.mark(index, StepState::Started, "").await?;
-        self.run.events.tell(Event::StepStarted { index: index + 1, of, title: title.clone() });
-        let begun = Instant::now();
-        match self.steps[index].act(&self.run).await {
-            Ok(summary) => {
-                self.mark(index, StepState::Done, &summary).await?;
-                self.run.events.tell(Event::StepDone { title, summary, elapsed: begun.elapsed() });
-                Ok(())
-            }
-            Err(failure) => {
-                self.run.events.tell(Event::StepFailed { title });
-                Err(failure)
-            }
+        if !std::mem::replace(told, true) {
+            self.run.events.tell(Event::StepStarted { index: index + 1, of, title: title.clone() });
         }
+        let begun = Instant::now();
+        let summary = self.steps[index].act(&self.run).await?;
+        self.mark(index, StepState::Done, &summary).await?;
+        self.run.events.tell(Event::StepDone { title, summary, elapsed: begun.elapsed() });
+        Ok(())
     }
 
     /// Takes everything back that was begun, last step first.
@@ -90,9 +120,12 @@ impl Engine {
     /// `Refused` with nothing changed when a step says that it can't; otherwise the undoing stopped half-way and can be called again.
     pub async fn take_back(mut self) -> Result<Report> {
         for index in self.begun() {
-            if let Err(failure) = self.steps[index].can_go_back(&self.run).await {
-                let _ = self.run.lease.release().await;
-                return Err(failure);
+            let mut pauses = PAUSES.into_iter();
+            while let Err(failure) = self.steps[index].can_go_back(&self.run).await {
+                if !self.waits_out(&failure, &mut pauses).await {
+                    let _ = self.run.lease.release().await;
+                    return Err(failure);
+                }
             }
         }
         self.record.phase = Phase::Undoing;
@@ -111,21 +144,28 @@ impl Engine {
         let begun = self.begun();
         let of = begun.len();
         for (count, index) in begun.into_iter().enumerate() {
-            self.run.lease.prove().await?;
             let title = format!("take back: {}", self.steps[index].title());
+            if self.run.stop.requested() {
+                return Err(Failure::new(Exit::Incomplete, format!("stopped before step {} of {of}: {title}", count + 1)));
+            }
             self.run.events.tell(Event::StepStarted { index: count + 1, of, title: title.clone() });
-            let started = Instant::now();
-            match self.steps[index].back(&self.run).await {
-                Ok(summary) => {
-                    self.mark(index, StepState::Undone, &summary).await?;
-                    self.run.events.tell(Event::StepDone { title, summary, elapsed: started.elapsed() });
-                }
-                Err(failure) => {
+            let mut pauses = PAUSES.into_iter();
+            while let Err(failure) = self.undo_step(index, &title).await {
+                if !self.waits_out(&failure, &mut pauses).await {
                     self.run.events.tell(Event::StepFailed { title });
                     return Err(failure);
                 }
             }
         }
+        Ok(())
+    }
+
+    async fn undo_step(&mut self, index: usize, title: &str) -> Result<()> {
+        self.run.lease.prove().await?;
+        let started = Instant::now();
+        let summary = self.steps[index].back(&self.run).await?;
+        self.mark(index, StepState::Undone, &summary).await?;
+        self.run.events.tell(Event::StepDone { title: title.to_owned(), summary, elapsed: started.elapsed() });
         Ok(())
     }
 

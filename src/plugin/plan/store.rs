@@ -44,8 +44,12 @@ impl Store {
     /// When the API server refuses; nothing was changed then.
     pub async fn create(&self, record: &Record) -> Result<()> {
         let map = self.config_map(record)?;
-        self.api.create(&PostParams::default(), &map).await.map_err(|error| cannot("write", &record.id, &error))?;
-        Ok(())
+        let Err(error) = self.api.create(&PostParams::default(), &map).await else { return Ok(()) };
+        // An answer that was lost on its way says nothing about the record.
+        match self.api.get_opt(&name_of(&record.id)).await {
+            Ok(Some(found)) if writer_of(&found) == self.writer => Ok(()),
+            _ => Err(cannot("write", &record.id, &error)),
+        }
     }
 
     /// Writes a record again. Waits for an API server that is away.

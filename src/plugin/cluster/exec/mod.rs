@@ -128,6 +128,7 @@ impl Cluster {
         let opened = tokio::time::timeout(limits.open, self.client.connect(request)).await;
         match opened {
             Err(_) => Err(Failure::failed(format!("cannot {what}"))
+                .passing()
                 .fact(format!("the API server did not open the stream within {} s", limits.open.as_secs_f64()))
                 .state("whether the command was started is not known")),
             Ok(Ok(connection)) => Ok(Process::running(connection, limits)),

@@ -18,7 +18,6 @@ use crate::cluster::volume::{Mount, Source, mounts, users};
 use crate::cluster::workload::{Kind, Workload};
 use crate::command::session::Session;
 use crate::failure::{Failure, Result};
-use crate::shutdown::Stop;
 use crate::ui::human::{bytes as size, harmless};
 
 /// Where the database lives, with our binary beside it.
@@ -37,7 +36,7 @@ impl Place {
     /// Removes the helper pod, if the look needed one. Also after Ctrl-C.
     pub(super) async fn leave(&self, cluster: &Cluster) -> Result<()> {
         match &self.seat.helper {
-            Some(helper) => helper.remove(cluster, &Stop::default()).await,
+            Some(helper) => helper.delete(cluster).await,
             None => Ok(()),
         }
     }

@@ -70,10 +70,14 @@ async fn run_in(session: &Session, options: &Options) -> Result<Exit> {
         look_and_run(session, options, &id, &place).await
     };
     let store = Store::new(session.cluster.client.clone(), &place.namespace, "");
-    let under_way = store.load(&id).await.is_ok_and(|record| !record.phase.is_over());
-    if !under_way {
+    let over = match store.load(&id).await {
+        Ok(record) => record.phase.is_over(),
+        Err(failure) => failure.exit == Exit::Usage, // There is no record. One that can't be read may be under way.
+    };
+    if over {
         // Nothing was begun, or all of it is over: what the look brought up goes again.
-        place.leave(&session.cluster).await?;
+        let left = place.leave(&session.cluster).await;
+        return outcome.and_then(|exit| left.map(|()| exit));
     }
     outcome
 }
@@ -97,6 +101,7 @@ async fn look_and_run(session: &Session, options: &Options, id: &str, place: &lo
     if !options.yes && !session.ui.confirm(&session.stop, &question).await? {
         return Err(Failure::refused("not confirmed").state("nothing was changed"));
     }
+    session.stop.interruptible(async {}).await?;
     let (target, before) = (place.target.clone(), place.seat.agent.arrival.clone());
     let start = Start { id, command: NAME, namespace: &place.namespace, target, lock: &lock, spec: &spec, before };
     let report = operation::start(session, start, steps).await?;

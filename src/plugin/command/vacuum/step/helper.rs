@@ -39,7 +39,7 @@ impl Step for Prepare {
     }
 
     async fn back(&self, run: &Run) -> Result<String> {
-        self.0.spec.helper.remove(&run.cluster, &run.stop).await?;
+        self.0.spec.helper.delete(&run.cluster).await?;
         Ok(String::new())
     }
 }
@@ -74,7 +74,7 @@ impl Step for Scratch {
     }
 
     async fn back(&self, run: &Run) -> Result<String> {
-        self.0.spec.helper.remove(&run.cluster, &run.stop).await?;
+        self.0.spec.helper.delete(&run.cluster).await?;
         if run.memory.recall::<bool>(KEEP_SCRATCH)?.is_some() {
             return Ok(format!("persistentvolumeclaim/{} stays: it holds what was written since", self.0.spec.helper.name));
         }
@@ -130,7 +130,7 @@ impl Step for CleanUp {
 
     async fn act(&self, run: &Run) -> Result<String> {
         let helper = &self.0.spec.helper;
-        helper.remove(&run.cluster, &run.stop).await?;
+        helper.delete(&run.cluster).await?;
         if self.0.spec.workload.kind == crate::cluster::workload::Kind::Pod {
             bare_pod::forget(&run.cluster, &run.namespace, &run.id).await?;
         }

@@ -47,10 +47,12 @@ pub(super) struct Desk {
 }
 
 impl Desk {
-    /// The agent beside the volumes that the decisions so far call for.
+    /// The agent beside the volumes that the decisions so far call for; in a new helper pod when the one before is gone.
     async fn agent(&self, run: &Run) -> Result<Agent> {
         let mut agent = self.agent.lock().await;
-        if let Some(agent) = agent.as_ref() {
+        if let Some(agent) = agent.as_ref()
+            && agent.is_there().await?
+        {
             return Ok(agent.clone());
         }
         Ok(agent.insert(self.bring_up(run).await?).clone())

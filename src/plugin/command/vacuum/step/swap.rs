@@ -276,7 +276,7 @@ impl Step for DropOld {
         if there.files.first().is_some_and(Option::is_some) {
             return Ok(());
         }
-        let _ = self.0.spec.helper.remove(&run.cluster, &run.stop).await;
+        let _ = self.0.spec.helper.delete(&run.cluster).await;
         Err(Failure::refused("the old file was dropped when the application got Ready, so it can't be put back")
             .state("nothing was changed"))
     }

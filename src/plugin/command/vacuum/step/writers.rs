@@ -10,6 +10,7 @@ use crate::cluster::bare_pod;
 use crate::cluster::pods::{Verdict, Wait};
 use crate::cluster::volume::{users, uses};
 use crate::cluster::workload::Kind;
+use crate::exit::Exit;
 use crate::failure::{Failure, Result};
 use crate::plan::{Look, Run, Step};
 
@@ -97,7 +98,8 @@ impl Desk {
             if left.is_empty() { Verdict::Met(()) } else { Verdict::Waiting(left.join("\n")) }
         })
         .await
-        .map_err(|failure| failure.exit(crate::exit::Exit::TimedOut).take_back())
+        // Who asks to stop decides then whether to go on or back.
+        .map_err(|failure| if failure.exit == Exit::Interrupted { failure } else { failure.exit(Exit::TimedOut).take_back() })
     }
 
     async fn start_writers(&self, run: &Run) -> Result<String> {

@@ -1,0 +1,235 @@
+//! A workload that only holds a volume with a database: whatever changes in the file is our doing. What has to be true of it.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use rusqlite::{Connection, OpenFlags};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::support::{Ended, Namespace, Relay, Run, Running};
+
+/// A pod that does nothing with its volume.
+const POD: &str = r#"{"metadata": {"labels": {"app": "box"}}, "spec": {"terminationGracePeriodSeconds": 1, "containers": [{
+    "name": "main", "image": "busybox:1", "command": ["sh", "-c", "trap 'exit 0' TERM; while :; do sleep 60 & wait $!; done"],
+    "volumeMounts": [{"name": "data", "mountPath": "/data"}]}],
+    "volumes": [{"name": "data", "persistentVolumeClaim": {"claimName": "data"}}]}}"#;
+/// Steps of a vacuum.
+pub(crate) const STEPS: usize = 14;
+/// Steps that this vacuum passes over: nothing needs a scratch volume, holes, or a copy of the old file.
+const PASSED_OVER: [usize; 3] = [5, 6, 9];
+
+/// What the pod belongs to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Owner {
+    /// Its pod comes back under the same name, once the one before is gone.
+    StatefulSet,
+    /// Its pod comes back at once, under another name.
+    Deployment,
+}
+
+/// How large the database is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Size {
+    /// 3 MB: the steps are what takes time.
+    Small,
+    /// 30 MB: there is time to do something while it is rebuilt.
+    Large,
+}
+
+/// A cluster's corner with that workload and its database.
+pub(crate) struct Place {
+    pub(crate) space: Namespace,
+    pub(crate) file: PathBuf,
+    reference: TempDir,
+    keep: &'static str,
+    target: &'static str,
+}
+
+/// Steps that are announced, of those from one to another.
+pub(crate) fn announced(from: usize, to: usize) -> Vec<usize> {
+    (from..=to).filter(|step| !PASSED_OVER.contains(step)).collect()
+}
+
+impl Place {
+    /// The workload is Ready, the database as [`Place::renew`] leaves it.
+    pub(crate) async fn new(purpose: &str, owner: Owner, size: Size) -> Self {
+        let space = Namespace::new(purpose).await;
+        let (volume, keep, bytes) = match size {
+            Size::Small => ("32Mi", "id % 4 = 0", 1),
+            Size::Large => ("160Mi", "id % 4 <> 0", 500),
+        };
+        space.volume("data", volume);
+        let file = space.folder("data").join("app.sqlite");
+        let reference = tempfile::tempdir().unwrap();
+        fill(&reference.path().join("old"), bytes);
+        let target = match owner {
+            Owner::StatefulSet => "statefulset/box",
+            Owner::Deployment => "deployment/box",
+        };
+        let place = Self { space, file, reference, keep, target };
+        place.renew();
+        let mut workload = json!({"apiVersion": "apps/v1", "kind": format!("{owner:?}"), "metadata": {"name": "box"}, "spec": {
+            "replicas": 1, "selector": {"matchLabels": {"app": "box"}}, "template": serde_json::from_str::<Value>(POD).unwrap(),
+        }});
+        if owner == Owner::StatefulSet {
+            workload["spec"]["serviceName"] = "box".into();
+        }
+        place.space.apply(&workload.to_string());
+        place.ready();
+        place
+    }
+
+    /// Puts the old database in place again.
+    pub(crate) fn renew(&self) {
+        let _ = std::fs::remove_file(&self.file);
+        std::fs::copy(self.old(), &self.file).unwrap();
+    }
+
+    fn old(&self) -> PathBuf {
+        self.reference.path().join("old")
+    }
+
+    /// What the new file has at least, in bytes.
+    pub(crate) fn kept_bytes(&self) -> u64 {
+        let old = Connection::open(self.old()).unwrap();
+        let sql = format!("SELECT sum(length(text) + length(pad)) FROM rows WHERE {}", self.keep);
+        old.query_row(&sql, [], |row| row.get::<_, i64>(0)).unwrap().unsigned_abs()
+    }
+
+    /// A vacuum of it, not started yet.
+    pub(crate) fn vacuum(&self) -> Command {
+        self.space.dbmig_command(&["vacuum", self.target, "--keep", &self.rule(), "--yes"])
+    }
+
+    /// The same through a relay.
+    pub(crate) fn vacuum_through(&self, relay: &Relay) -> Command {
+        self.space.dbmig_through(&relay.kubeconfig(), &["vacuum", self.target, "--keep", &self.rule(), "--yes"])
+    }
+
+    fn rule(&self) -> String {
+        format!("rows: {}", self.keep)
+    }
+
+    /// The volume, as this machine sees it.
+    pub(crate) fn folder(&self) -> &Path {
+        self.file.parent().unwrap()
+    }
+
+    /// `resume` or `undo` of the last operation, not started yet.
+    pub(crate) fn take_up(&self, verb: &str) -> Command {
+        self.space.dbmig_command(&[verb, &self.id(), "--yes"])
+    }
+
+    /// Id of the last operation.
+    pub(crate) fn id(&self) -> String {
+        let history: Value = serde_json::from_str(&self.space.dbmig(&["history", "-o", "json"]).stdout).unwrap();
+        let newest = history["items"].as_array().unwrap().last().unwrap();
+        newest["id"].as_str().unwrap().to_owned()
+    }
+
+    /// The helper pod, if there is one that is not on its way out.
+    pub(crate) fn helper(&self) -> Option<String> {
+        let alive =
+            "go-template={{range .items}}{{if not .metadata.deletionTimestamp}}{{.metadata.name}}{{\"\\n\"}}{{end}}{{end}}";
+        let pods = self.space.kubectl(&["get", "pods", "-l", "dbmig.dev/operation", "-o", alive]);
+        pods.lines().next().map(str::to_owned)
+    }
+
+    fn ready(&self) {
+        let ready = "go-template={{range .items}}{{if not .metadata.deletionTimestamp}}{{range .status.conditions}}\
+                     {{if eq .type \"Ready\"}}{{.status}}{{end}}{{end}}{{end}}{{end}}";
+        self.space.wait_for("the application is Ready", || {
+            self.space.kubectl(&["get", "pods", "-l", "app=box", "-o", ready]) == "True"
+        });
+    }
+
+    fn is_tidy(&self, what: &str) {
+        self.ready();
+        assert_eq!(self.helper(), None, "{what}: the helper pod was not deleted");
+        assert_eq!(self.space.kubectl(&["get", "leases", "-o", "name"]).trim(), "", "{what}");
+        let names: Vec<String> = std::fs::read_dir(self.folder())
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned())
+            .filter(|name| name.contains("dbmig") || name.contains("sqlite-"))
+            .collect();
+        assert!(names.is_empty(), "{what}: left on the volume: {names:?}");
+    }
+
+    /// Nothing is left behind, the application is Ready, and the database has exactly the rows that stay.
+    pub(crate) fn is_new(&self, what: &str) {
+        self.is_tidy(what);
+        assert!(self.has_new(), "{what}: the database has not the rows that stay");
+    }
+
+    /// Nothing is left behind, the application is Ready, and the database is the old one, byte by byte.
+    pub(crate) fn is_old(&self, what: &str) {
+        self.is_tidy(what);
+        assert!(self.has_old(), "{what}: the database is not as it was");
+    }
+
+    /// In the middle of things: the old data or the new data is in place, whole.
+    pub(crate) fn is_whole(&self, what: &str) {
+        assert!(self.has_old() || self.has_new(), "{what}: the database is neither the old one nor the new one");
+    }
+
+    fn has_old(&self) -> bool {
+        std::fs::read(&self.file).unwrap() == std::fs::read(self.old()).unwrap()
+    }
+
+    fn has_new(&self) -> bool {
+        let new = Connection::open_with_flags(&self.file, OpenFlags::SQLITE_OPEN_READ_ONLY).unwrap();
+        let sound: String = new.query_row("PRAGMA integrity_check", [], |row| row.get(0)).unwrap();
+        new.execute("ATTACH ?1 AS old", [self.old().to_str().unwrap()]).unwrap();
+        let keep = self.keep;
+        let sql = format!(
+            "SELECT (SELECT count(*) FROM main.rows), (SELECT count(*) FROM old.rows WHERE {keep}),
+               (SELECT count(*) FROM main.rows a JOIN (SELECT rowid AS number, * FROM old.rows WHERE {keep}) b ON a.rowid = b.number
+                WHERE typeof(a.id) = typeof(b.id) AND a.id IS b.id AND a.text IS b.text AND a.pad IS b.pad)"
+        );
+        let (there, wanted, equal): (i64, i64, i64) =
+            new.query_row(&sql, [], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?))).unwrap();
+        sound == "ok" && there == wanted && equal == wanted && wanted > 0
+    }
+}
+
+/// Goes on with the last operation until it is done.
+pub(crate) fn resumed(place: &Place, what: &str) {
+    succeeded(&Running::start(place.take_up("resume")).ends(), what);
+    place.is_new(what);
+}
+
+/// Takes the last operation back.
+pub(crate) fn undone(place: &Place, what: &str) {
+    succeeded(&Running::start(place.take_up("undo")).ends(), what);
+    place.is_old(what);
+}
+
+pub(crate) fn succeeded(ended: &Ended, what: &str) {
+    assert_eq!(ended.code, 0, "{what}: {}", ended.said);
+}
+
+/// It stopped half-way and says how to go on and how to go back.
+pub(crate) fn stopped(ended: &Ended, what: &str) {
+    assert_eq!(ended.code, 8, "{what}: {}", ended.said);
+    let ways = ["kubectl dbmig resume vacuum-", "kubectl dbmig undo vacuum-"];
+    assert!(ways.iter().all(|way| ended.said.contains(way)), "{what}: {}", ended.said);
+}
+
+/// Writes the old database: a tenth of its rows is deleted, and each has a padding of so many bytes.
+fn fill(path: &Path, pad: u32) {
+    let connection = Connection::open(path).unwrap();
+    connection
+        .execute_batch(&format!(
+            "PRAGMA synchronous = OFF; CREATE TABLE rows (id INTEGER, text TEXT, pad BLOB); CREATE INDEX by_text ON rows (text);
+             WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 40000)
+             INSERT INTO rows SELECT i, hex(i * 7919) || ' of the ' || i % 13, CAST(printf('%0{pad}d', i) AS BLOB) FROM n;
+             DELETE FROM rows WHERE id % 10 = 0;",
+        ))
+        .unwrap();
+}
+
+/// A command that is over at once.
+pub(crate) fn exit_code(run: &Run, code: i32, what: &str) {
+    assert_eq!(run.code, code, "{what}: {}", run.stderr);
+}
