@@ -56,6 +56,7 @@ pub enum Request {
     Verify(Verify),
     Swap(Swap),
     Replace(Replace),
+    Since(Since),
     Restore(Restore),
 }
 
@@ -90,6 +91,7 @@ calls! {
     Verify => Proof,
     Swap => Swapped,
     Replace => Swapped,
+    Since => Vec<TableRows>,
     Restore => Restored,
 }
 

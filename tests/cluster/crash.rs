@@ -40,7 +40,7 @@ impl Place {
         place
     }
 
-    fn ready(&self) {
+    pub(crate) fn ready(&self) {
         let status = "jsonpath={.status.conditions[?(@.type=='Ready')].status}{.metadata.deletionTimestamp}";
         self.space.wait_for("box-0 is Ready", || self.space.try_kubectl(&["get", "pod", "box-0", "-o", status]).stdout == "True");
     }
@@ -63,7 +63,7 @@ impl Place {
         assert!(last.starts_with(&announced), "step {step} was never announced:\n{}", said.join("\n"));
     }
 
-    fn id(&self) -> String {
+    pub(crate) fn id(&self) -> String {
         let history: serde_json::Value = serde_json::from_str(&self.space.dbmig(&["history", "-o", "json"]).stdout).unwrap();
         let newest = history["items"].as_array().unwrap().last().unwrap();
         newest["id"].as_str().unwrap().to_owned()

@@ -23,6 +23,9 @@ const START: Duration = Duration::from_secs(90);
 /// # Errors
 /// `Refused` when the server has no ephemeral containers, or the image can't be had.
 pub async fn add(cluster: &Cluster, stop: &Stop, pod: &Pod, container: &str, name: &str, image: &str) -> Result<()> {
+    if !cluster.features().await?.ephemeral_containers {
+        return Err(Failure::refused("this server has no ephemeral containers").state("nothing was changed"));
+    }
     let namespace = pod.metadata.namespace.as_deref().unwrap_or(&cluster.namespace);
     let pod_name = pod.metadata.name.as_deref().unwrap_or_default();
     let pods: Api<Pod> = Api::namespaced(cluster.client.clone(), namespace);
@@ -55,7 +58,12 @@ fn running(pod: Option<&Pod>, name: &str) -> Verdict<()> {
     if let Some(ended) = ended {
         return Verdict::Never(Failure::refused("the ephemeral container does not run").fact(ended));
     }
-    let reason = state.waiting.as_ref().and_then(|waiting| waiting.reason.clone()).unwrap_or_default();
+    let waiting = state.waiting.as_ref();
+    let reason = waiting.and_then(|waiting| waiting.reason.clone()).unwrap_or_default();
+    if matches!(reason.as_str(), "ImagePullBackOff" | "InvalidImageName" | "ErrImageNeverPull" | "CreateContainerConfigError") {
+        let message = waiting.and_then(|waiting| waiting.message.clone()).unwrap_or_default();
+        return Verdict::Never(Failure::refused("the ephemeral container does not run").fact(format!("{reason}: {message}")));
+    }
     Verdict::Waiting(reason)
 }
 
@@ -70,7 +78,10 @@ fn describe(pod: &Pod, container: &str, name: &str, image: &str) -> Value {
         .collect();
     let mounts = serde_json::to_value(mounts).unwrap_or_default();
     let identity = Identity::of(pod, container);
-    let mut security = json!({"allowPrivilegeEscalation": false, "capabilities": {"drop": ["ALL"]}});
+    // All that the Pod Security level `restricted` asks of a container: what the pod's own containers say for themselves
+    // does not count for this one.
+    let mut security = json!({"allowPrivilegeEscalation": false, "capabilities": {"drop": ["ALL"]},
+        "seccompProfile": {"type": "RuntimeDefault"}});
     if let Some(uid) = identity.uid {
         security["runAsUser"] = json!(uid);
         security["runAsNonRoot"] = json!(uid != 0);

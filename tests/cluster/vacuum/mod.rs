@@ -1,6 +1,7 @@
 //! `vacuum` in front of what clusters have: other kinds of owners, files left by killed writers, and what it must refuse.
 
 mod kinds;
+mod places;
 mod refusals;
 
 use std::collections::BTreeSet;

@@ -8,16 +8,19 @@ use super::spec::Spec;
 use super::{Options, needs};
 use crate::cluster::Cluster;
 use crate::cluster::access;
-use crate::cluster::helper::Helper;
+use crate::cluster::claim::Growth;
+use crate::cluster::helper::{Helper, is_helper};
 use crate::cluster::kind::TargetRef;
 use crate::cluster::node;
 use crate::cluster::owner::{Owner, owner_of};
 use crate::cluster::seat::Seat;
 use crate::cluster::target::Target;
-use crate::cluster::volume::{Mount, Source, mounts, users};
+use crate::cluster::volume::{Mount, Source, container_with, mounts, users};
 use crate::cluster::workload::{Kind, Workload};
+use crate::command::operation;
 use crate::command::session::Session;
 use crate::failure::{Failure, Result};
+use crate::plan::{LockName, Store};
 use crate::shutdown::Stop;
 use crate::ui::human::{bytes as size, harmless};
 
@@ -54,8 +57,9 @@ pub(super) async fn place(session: &Session, options: &Options, id: &str) -> Res
     for notice in &target.notices {
         session.ui.say(&harmless(notice));
     }
-    let Target { pod, container, namespace, owner, .. } = target;
+    let Target { asked, pod, at_rest, container, namespace, owner, .. } = target;
     let name = pod.metadata.name.clone().unwrap_or_default();
+    let target = if at_rest { asked.to_string() } else { format!("pod/{name}") };
     let all = mounts(&pod, options.container.as_deref());
     let (mounts, needs) = if options.punch {
         (on_path(&all, options.database.as_deref(), &name)?, needs::of_punch(&namespace))
@@ -65,14 +69,25 @@ pub(super) async fn place(session: &Session, options: &Options, id: &str) -> Res
         (durable, needs::of(&namespace, workload.kind, &options.wishes))
     };
     access::require(cluster, &needs, "dbmig-vacuum").await?;
+    if !options.punch {
+        // Before the helper pod is there: it would only be in the way of whoever works on the volume.
+        let store = Store::new(cluster.client.clone(), &namespace, "");
+        for mount in &mounts {
+            operation::refuse_if_unfinished(&store, &LockName::new(&super::lock(&mount.source, &name)), &namespace).await?;
+        }
+    }
+    let container = match options.container {
+        Some(_) => container,
+        None => container_with(&pod, &mounts, &container).to_owned(),
+    };
     let helper = Helper::beside(&pod, &container, id, &options.helper_image, &outliving(&mounts));
-    session.ui.say(&format!("looking at the volumes of pod/{name}"));
+    session.ui.say(&format!("looking at the volumes of {target}"));
     let seat = if options.punch {
         Seat::beside(cluster, stop, &pod, &container, helper.clone(), &mounts).await?
     } else {
         Seat::in_helper_pod(cluster, stop, helper.clone(), &mounts).await?
     };
-    Ok(Place { target: format!("pod/{name}"), namespace, pod, container, owner, helper, seat, mounts })
+    Ok(Place { target, namespace, pod, container, owner, helper, seat, mounts })
 }
 
 fn outliving(mounts: &[Mount]) -> Vec<Mount> {
@@ -159,6 +174,7 @@ pub(super) async fn spec(session: &Session, options: &Options, place: &Place) ->
             _ => workload.replicas(cluster, &place.namespace).await?,
         },
         workload,
+        growth: Growth::of(cluster, &place.namespace, &file.mount.source).await,
         mount: file.mount,
         inside: file.inside,
         shown: file.shown,
@@ -223,9 +239,7 @@ async fn refuse_strangers(cluster: &Cluster, place: &Place, spec: &Spec) -> Resu
     let mut strangers = Vec::new();
     for pod in users(cluster, &place.namespace, &spec.mount.source).await? {
         let name = pod.metadata.name.clone().unwrap_or_default();
-        if name == spec.helper.name
-            || name.starts_with("dbmig-") && pod.metadata.labels.as_ref().is_some_and(|l| l.contains_key("dbmig.dev/operation"))
-        {
+        if is_helper(&pod) {
             continue;
         }
         let owner = owner_of(cluster, &place.namespace, &pod.metadata).await?;

@@ -1,0 +1,128 @@
+//! Every place where the new file can be built and the old one kept: the content is right, nothing of ours is left, and `undo`
+//! puts back what was there, without losing what was written since.
+
+use std::path::Path;
+
+use rusqlite::Connection;
+use sha2::{Digest, Sha256};
+
+use crate::crash::{KEEP, Place, content, fill};
+use crate::support::Run;
+
+/// Runs the plugin where files on "this machine" go to `here`.
+fn dbmig(place: &Place, here: &Path, words: &[&str]) -> Run {
+    Run::of(place.space.dbmig_command(words).current_dir(here))
+}
+
+fn claims(place: &Place) -> Vec<String> {
+    let names = place.space.kubectl(&["get", "pvc", "-o", "name"]);
+    names.lines().filter(|name| name.contains("dbmig-")).map(str::to_owned).collect()
+}
+
+fn files(here: &Path) -> Vec<String> {
+    let folders = std::fs::read_dir(here).unwrap().map(|folder| folder.unwrap().path());
+    let files = folders.flat_map(|folder| std::fs::read_dir(folder).unwrap().map(|file| file.unwrap().path()));
+    files.map(|file| file.file_name().unwrap().to_string_lossy().into_owned()).collect()
+}
+
+fn digest(path: &Path) -> Vec<u8> {
+    Sha256::digest(std::fs::read(path).unwrap()).to_vec()
+}
+
+/// Vacuums with these words and looks at the content.
+fn vacuum(place: &Place, here: &Path, words: &[&str]) {
+    fill(&place.file);
+    let expected = content(&place.file, "id % 4 = 0");
+    let run = dbmig(place, here, &[&["vacuum", "box-0", "--keep", KEEP, "--yes"], words].concat());
+    assert_eq!(run.code, 0, "{words:?}: {}", run.stderr);
+    assert_eq!(content(&place.file, "true"), expected, "{words:?}");
+    place.is_tidy();
+}
+
+/// Builds the new file there; the old one stays beside it until the application is Ready.
+async fn the_new_file_is_built(scratch: &[&str]) {
+    let (place, here) = (Place::new().await, tempfile::tempdir().unwrap());
+    let class = format!("pvc:{}", place.space.waiting_class());
+    for scratch in scratch {
+        let scratch = if *scratch == "CLASS" { &class } else { *scratch };
+        vacuum(&place, here.path(), &["--scratch", scratch]);
+        assert_eq!((claims(&place), files(here.path())), (vec![], vec![]), "left by --scratch {scratch}");
+    }
+    // The old file went when the application was Ready; saying so needs no volume that is gone.
+    let after = digest(&place.file);
+    let run = dbmig(&place, here.path(), &["undo", &place.id(), "--yes"]);
+    assert_eq!(run.code, 4, "{}", run.stderr);
+    assert_eq!(digest(&place.file), after);
+    place.is_tidy();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_new_file_is_built_on_a_node_and_on_a_claim() {
+    the_new_file_is_built(&["node", "pvc"]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_new_file_is_built_here_and_on_a_claim_that_waits_for_its_pod() {
+    the_new_file_is_built(&["local", "CLASS"]).await;
+}
+
+/// Keeps the old file there, writes into the new one, and takes it all back.
+fn is_taken_back(place: &Place, here: &Path, words: &[&str], old_is: impl Fn()) {
+    vacuum(place, here, words);
+    old_is();
+    // What was there before is the same again for the same rows, so a file from before tells it.
+    let before = tempfile::tempdir().unwrap();
+    let old = before.path().join("app.sqlite");
+    fill(&old);
+    let connection = Connection::open(&place.file).unwrap();
+    connection.execute_batch("INSERT INTO rows VALUES (999999, 'written since')").unwrap();
+    drop(connection);
+    let run = dbmig(place, here, &["undo", &place.id(), "--yes"]);
+    assert_eq!(run.code, 0, "{words:?}: {}", run.stderr);
+    assert!(run.stderr.contains("1 rows of rows"), "{words:?} does not say what was written since: {}", run.stderr);
+    assert_eq!(digest(&place.file), digest(&old), "{words:?}");
+    place.is_tidy();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_old_file_comes_back_from_a_claim() {
+    let (place, here) = (Place::new().await, tempfile::tempdir().unwrap());
+    let class = format!("pvc:{}", place.space.waiting_class());
+    for words in [&["--keep-old", "pvc", "--scratch", "node"][..], &["--keep-old", &class]] {
+        is_taken_back(&place, here.path(), words, || assert_eq!(claims(&place).len(), 1, "{words:?}"));
+        let kept = claims(&place).pop().expect("the claim stays, since it has what was written since");
+        assert_eq!(kept, format!("persistentvolumeclaim/dbmig-{}-old", place.id()));
+        place.space.kubectl(&["delete", &kept, "--wait=false"]);
+    }
+    assert_eq!(files(here.path()), Vec::<String>::new());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_old_file_comes_back_from_this_machine() {
+    let (place, here) = (Place::new().await, tempfile::tempdir().unwrap());
+    for words in [&["--keep-old", "local", "--scratch", "pvc"][..], &["--keep-old", "local"]] {
+        is_taken_back(&place, here.path(), words, || assert_eq!(files(here.path()), ["app.sqlite"], "{words:?}"));
+        let folder = here.path().join(format!("dbmig-{}", place.id()));
+        let aside = std::fs::read_dir(&folder).unwrap().next().unwrap().unwrap().path();
+        let written = Connection::open(&aside)
+            .unwrap()
+            .query_row("SELECT count(*) FROM rows WHERE text = 'written since'", [], |row| row.get::<_, i64>(0))
+            .unwrap();
+        assert_eq!(written, 1, "{} lacks what was written since", aside.display());
+        std::fs::remove_dir_all(folder).unwrap();
+        assert_eq!(claims(&place), Vec::<String>::new());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_old_file_that_was_not_kept_does_not_come_back() {
+    let (place, here) = (Place::new().await, tempfile::tempdir().unwrap());
+    vacuum(&place, here.path(), &["--keep-old", "none", "--scratch", "local"]);
+    let after = digest(&place.file);
+    let run = dbmig(&place, here.path(), &["undo", &place.id(), "--yes"]);
+    assert_eq!(run.code, 4, "{}", run.stderr);
+    assert!(run.stderr.contains("--keep-old none"), "{}", run.stderr);
+    assert_eq!(digest(&place.file), after);
+    place.is_tidy();
+    assert_eq!(files(here.path()), Vec::<String>::new());
+}
