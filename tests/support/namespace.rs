@@ -146,6 +146,18 @@ impl Namespace {
         &self.name
     }
 
+    /// Makes an image of a folder with the upmeter-like application in it, and nothing else (only on the throwaway cluster).
+    pub(crate) fn image(&self, name: &str, folder: &Path) {
+        let lab =
+            PathBuf::from(env::var_os("DBMIG_TEST_LAB").expect("only the throwaway cluster takes images from this machine"));
+        let home = Run::of(Command::new(&lab).arg("home"));
+        let application = Path::new(home.stdout.trim()).join("upmeter/bare/upmeter");
+        std::fs::copy(&application, folder.join("upmeter")).unwrap_or_else(|e| panic!("{}: {e}", application.display()));
+        let mut make = Command::new(lab.with_file_name("mkimage"));
+        let run = Run::of(make.arg(name).arg("--dir").arg(folder).args(["--cmd", r#"["/upmeter", "start"]"#]));
+        assert_eq!(run.code, 0, "mkimage: {}", run.stderr);
+    }
+
     /// The folder on this machine that is a sized volume (only on the throwaway cluster): databases there are looked at directly.
     pub(crate) fn folder(&self, claim: &str) -> PathBuf {
         let lab = env::var_os("DBMIG_TEST_LAB").expect("only the throwaway cluster has its volumes on this machine");

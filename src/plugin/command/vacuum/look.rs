@@ -24,6 +24,9 @@ use crate::plan::{LockName, Store};
 use crate::shutdown::Stop;
 use crate::ui::human::{bytes as size, harmless};
 
+/// Name of the Role that is proposed when rights are missing.
+const ROLE: &str = "dbmig-vacuum";
+
 /// Where the database lives, with our binary beside it.
 pub(super) struct Place {
     pub(super) target: String,
@@ -53,7 +56,10 @@ impl Place {
 /// `Refused` when the database could only be where it goes with the pod, or rights are missing.
 pub(super) async fn place(session: &Session, options: &Options, id: &str) -> Result<Place> {
     let (cluster, stop) = (&session.cluster, &session.stop);
-    let target = Target::resolve(cluster, &TargetRef::parse(&options.target)?, options.container.as_deref()).await?;
+    let asked = TargetRef::parse(&options.target)?;
+    let needs = if options.punch { needs::of_punch } else { needs::to_find };
+    access::require(cluster, &needs(&cluster.namespace, asked.kind), ROLE).await?;
+    let target = Target::resolve(cluster, &asked, options.container.as_deref()).await?;
     for notice in &target.notices {
         session.ui.say(&harmless(notice));
     }
@@ -61,21 +67,19 @@ pub(super) async fn place(session: &Session, options: &Options, id: &str) -> Res
     let name = pod.metadata.name.clone().unwrap_or_default();
     let target = if at_rest { asked.to_string() } else { format!("pod/{name}") };
     let all = mounts(&pod, options.container.as_deref());
-    let (mounts, needs) = if options.punch {
-        (on_path(&all, options.database.as_deref(), &name)?, needs::of_punch(&namespace))
+    let mounts = if options.punch {
+        on_path(&all, options.database.as_deref(), &name)?
     } else {
-        let durable = durable(&all, options.database.as_deref(), &name)?;
+        let mounts = durable(&all, options.database.as_deref(), &name)?;
         let workload = Workload::of(&pod, &owner)?;
-        (durable, needs::of(&namespace, workload.kind, &options.wishes))
-    };
-    access::require(cluster, &needs, "dbmig-vacuum").await?;
-    if !options.punch {
+        access::require(cluster, &needs::of(&namespace, workload.kind, &options.wishes), ROLE).await?;
         // Before the helper pod is there: it would only be in the way of whoever works on the volume.
         let store = Store::new(cluster.client.clone(), &namespace, "");
         for mount in &mounts {
             operation::refuse_if_unfinished(&store, &LockName::new(&super::lock(&mount.source, &name)), &namespace).await?;
         }
-    }
+        mounts
+    };
     let container = match options.container {
         Some(_) => container,
         None => container_with(&pod, &mounts, &container).to_owned(),

@@ -60,7 +60,11 @@ impl Step for Await {
                 .await;
             let pod = match (met, last) {
                 (Ok(pod), _) => pod,
-                (Err(failure), Some(pod)) => {
+                (Err(mut failure), Some(pod)) => {
+                    if Instant::now() >= until {
+                        failure.message =
+                            format!("{} did not get Ready within {} s", self.0.spec.workload, self.0.timeout().as_secs());
+                    }
                     let facts = evidence(run, &pod).await;
                     return Err(failure.facts(facts).state("the new database is in place; the old one is still there"));
                 }
