@@ -63,7 +63,7 @@ fn rights(space: &Namespace) -> Vec<(String, String, String, Value)> {
 }
 
 /// A Role without one right, and a user who has that Role.
-fn without(rights: &[(String, String, String, Value)], lacking: &str, user: &str) -> String {
+fn without(rights: &[(String, String, String, Value)], lacking: &str, user: &str) -> [Value; 2] {
     let is_other = |right: &&(String, String, String, Value)| format!("{} {}", right.2, right.1) != lacking;
     let rules: Vec<Value> = rights
         .iter()
@@ -81,7 +81,7 @@ fn without(rights: &[(String, String, String, Value)], lacking: &str, user: &str
     let binding = json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "RoleBinding", "metadata": {"name": user},
         "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": user},
         "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": user}]});
-    format!("{role}\n---\n{binding}\n---\n")
+    [role, binding]
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -98,16 +98,16 @@ async fn each_single_right_that_is_missing_is_named_before_anything_is_changed()
     space.apply(&shop.to_string());
     space.kubectl(&["rollout", "status", "deployment/shop", "--timeout=180s"]);
     let rights = rights(&space);
-    let mut roles = String::new();
+    let mut roles = Vec::new();
     let mut cases = Vec::new();
     for (words, lacking) in CASES {
         for lacking in *lacking {
             let user = format!("user-{}", cases.len());
-            roles += &without(&rights, lacking, &user);
+            roles.extend(without(&rights, lacking, &user));
             cases.push((words, lacking, user));
         }
     }
-    space.apply(&roles);
+    space.apply(&json!({"apiVersion": "v1", "kind": "List", "items": roles}).to_string());
     let last = cases.last().unwrap().2.clone();
     space.wait_for("the last role is in force", || {
         space.try_kubectl(&["auth", "can-i", "get", "configmaps", "--as", &last]).stdout.trim() == "yes"
