@@ -137,6 +137,19 @@ impl Namespace {
         assert_eq!(run.code, 0, "lab pv: {}", run.stderr);
     }
 
+    /// A volume with a real size limit that no claim has yet, of class `sized` (only on the throwaway cluster). Its folder
+    /// belongs to root, and nobody else may write to it, as cloud providers hand them out.
+    pub(crate) fn spare_volume(&self, size: &str) -> PathBuf {
+        let lab = env::var_os("DBMIG_TEST_LAB").expect("only the throwaway cluster has such volumes");
+        let volume = format!("{}-spare", self.name);
+        self.volumes.lock().expect("unpoisoned").push(volume.clone());
+        let run = Run::of(Command::new(lab).args(["pv", &volume, size]));
+        assert_eq!(run.code, 0, "lab pv: {}", run.stderr);
+        let folder = self.folder("spare");
+        std::fs::set_permissions(&folder, std::os::unix::fs::PermissionsExt::from_mode(0o755)).expect("root may change it");
+        folder
+    }
+
     /// A storage class that makes volumes on demand, and only once a pod that is scheduled asks for one. Its name.
     pub(crate) fn waiting_class(&self) -> &str {
         let class = serde_json::json!({"apiVersion": "storage.k8s.io/v1", "kind": "StorageClass", "metadata": {"name": self.name},

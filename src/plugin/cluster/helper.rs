@@ -76,6 +76,15 @@ pub struct Identity {
 }
 
 impl Identity {
+    /// The group that a new volume, which belongs to root, has to be given so that this user can write to it.
+    #[must_use]
+    pub fn group_of_new_volumes(&self) -> Option<i64> {
+        match (self.uid, self.fs_group) {
+            (Some(uid), None) if uid != 0 => Some(self.gid.filter(|gid| *gid != 0).unwrap_or(uid)),
+            _ => None,
+        }
+    }
+
     /// As whom a container of a pod runs.
     #[must_use]
     pub fn of(pod: &Pod, container: &str) -> Self {

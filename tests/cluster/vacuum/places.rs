@@ -39,15 +39,11 @@ fn vacuum(place: &Place, here: &Path, words: &[&str]) {
     place.is_tidy();
 }
 
-/// Builds the new file there; the old one stays beside it until the application is Ready.
-async fn the_new_file_is_built(scratch: &[&str]) {
+#[tokio::test(flavor = "multi_thread")]
+async fn the_new_file_is_built_on_a_claim_that_waits_for_its_pod() {
     let (place, here) = (Place::new().await, tempfile::tempdir().unwrap());
-    let class = format!("pvc:{}", place.space.waiting_class());
-    for scratch in scratch {
-        let scratch = if *scratch == "CLASS" { &class } else { *scratch };
-        vacuum(&place, here.path(), &["--scratch", scratch]);
-        assert_eq!((claims(&place), files(here.path())), (vec![], vec![]), "left by --scratch {scratch}");
-    }
+    vacuum(&place, here.path(), &["--scratch", &format!("pvc:{}", place.space.waiting_class())]);
+    assert_eq!((claims(&place), files(here.path())), (vec![], vec![]));
     // The old file went when the application was Ready; saying so needs no volume that is gone.
     let after = digest(&place.file);
     let run = dbmig(&place, here.path(), &["undo", &place.id(), "--yes"]);
@@ -56,14 +52,25 @@ async fn the_new_file_is_built(scratch: &[&str]) {
     place.is_tidy();
 }
 
+/// The application is not root and its pod has no fsGroup, so nobody gives it a new volume.
 #[tokio::test(flavor = "multi_thread")]
-async fn the_new_file_is_built_on_a_node_and_on_a_claim() {
-    the_new_file_is_built(&["node", "pvc"]).await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn the_new_file_is_built_here_and_on_a_claim_that_waits_for_its_pod() {
-    the_new_file_is_built(&["local", "CLASS"]).await;
+async fn a_new_volume_that_belongs_to_root_is_of_use_to_an_application_that_is_not() {
+    let (place, here) = (Place::new().await, tempfile::tempdir().unwrap());
+    let user =
+        r#"[{"op": "add", "path": "/spec/template/spec/securityContext", "value": {"runAsUser": 1000, "runAsGroup": 3000}}]"#;
+    place.space.kubectl(&["patch", "statefulset", "box", "--type=json", "-p", user]);
+    place.space.kubectl(&["rollout", "status", "statefulset/box", "--timeout=180s"]);
+    fill(&place.file);
+    std::os::unix::fs::chown(&place.file, Some(1000), Some(3000)).unwrap();
+    let expected = content(&place.file, "id % 4 = 0");
+    let spare = place.space.spare_volume("64Mi");
+    let run = dbmig(&place, here.path(), &["vacuum", "box-0", "--keep", KEEP, "--keep-old", "pvc:sized", "--yes"]);
+    assert_eq!(run.code, 0, "{}", run.stderr);
+    assert_eq!(content(&place.file, "true"), expected);
+    assert!(super::ours(&spare).iter().any(|name| name.ends_with(".old")), "the old file is not on {}", spare.display());
+    let owner = std::fs::metadata(place.file.parent().unwrap()).unwrap();
+    assert_eq!(std::os::unix::fs::MetadataExt::gid(&owner), 0, "the database's own volume was given away");
+    place.is_tidy();
 }
 
 /// Keeps the old file there, writes into the new one, and takes it all back.
@@ -100,18 +107,17 @@ async fn the_old_file_comes_back_from_a_claim() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_old_file_comes_back_from_this_machine() {
     let (place, here) = (Place::new().await, tempfile::tempdir().unwrap());
-    for words in [&["--keep-old", "local", "--scratch", "pvc"][..], &["--keep-old", "local"]] {
-        is_taken_back(&place, here.path(), words, || assert_eq!(files(here.path()), ["app.sqlite"], "{words:?}"));
-        let folder = here.path().join(format!("dbmig-{}", place.id()));
-        let aside = std::fs::read_dir(&folder).unwrap().next().unwrap().unwrap().path();
-        let written = Connection::open(&aside)
-            .unwrap()
-            .query_row("SELECT count(*) FROM rows WHERE text = 'written since'", [], |row| row.get::<_, i64>(0))
-            .unwrap();
-        assert_eq!(written, 1, "{} lacks what was written since", aside.display());
-        std::fs::remove_dir_all(folder).unwrap();
-        assert_eq!(claims(&place), Vec::<String>::new());
-    }
+    is_taken_back(&place, here.path(), &["--keep-old", "local", "--scratch", "pvc"], || {
+        assert_eq!(files(here.path()), ["app.sqlite"]);
+    });
+    let folder = here.path().join(format!("dbmig-{}", place.id()));
+    let aside = std::fs::read_dir(&folder).unwrap().next().unwrap().unwrap().path();
+    let written = Connection::open(&aside)
+        .unwrap()
+        .query_row("SELECT count(*) FROM rows WHERE text = 'written since'", [], |row| row.get::<_, i64>(0))
+        .unwrap();
+    assert_eq!(written, 1, "{} lacks what was written since", aside.display());
+    assert_eq!(claims(&place), Vec::<String>::new());
 }
 
 #[tokio::test(flavor = "multi_thread")]

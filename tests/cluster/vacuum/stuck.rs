@@ -20,6 +20,20 @@ fn replicas(place: &Place) -> String {
     place.space.kubectl(&["get", "statefulset", "box", "-o", "jsonpath={.spec.replicas}"])
 }
 
+/// As an application leaves it that is killed in the middle of a migration.
+fn leave_a_hot_journal(place: &Place) {
+    let journal = place.file.with_file_name("app.sqlite-journal");
+    let connection = rusqlite::Connection::open(&place.file).unwrap();
+    connection
+        .execute_batch("PRAGMA cache_size = 5; BEGIN IMMEDIATE; UPDATE rows SET text = text || ' never committed'")
+        .unwrap();
+    let (file, hot) = (std::fs::read(&place.file).unwrap(), std::fs::read(&journal).unwrap());
+    connection.execute_batch("ROLLBACK").unwrap();
+    drop(connection);
+    std::fs::write(&place.file, file).unwrap();
+    std::fs::write(&journal, hot).unwrap();
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn an_application_that_stays_sick_is_shown_why_and_everything_can_be_taken_back() {
     let place = Place::new().await;
@@ -45,6 +59,7 @@ async fn an_application_that_stays_sick_is_shown_why_and_everything_can_be_taken
     }
     assert_ne!(digest(&place), before);
 
+    leave_a_hot_journal(&place);
     let run = space.dbmig(&["undo", &place.id(), "--yes"]);
     assert_eq!(run.code, 0, "{}", run.stderr);
     assert_eq!(digest(&place), before);

@@ -1,5 +1,6 @@
 //! The helper pod and the volumes apart: made before the work, removed after it.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -13,6 +14,8 @@ use super::{Apart, Desk, EXAMINED, KEEP_APART, KEPT, NEW_HERE};
 use crate::cluster::MANAGED_BY;
 use crate::cluster::bare_pod;
 use crate::cluster::error::translate;
+use crate::cluster::helper::{Helper, Identity};
+use crate::cluster::volume::Source;
 use crate::failure::{Failure, Result};
 use crate::plan::{Look, Run, Step};
 
@@ -63,18 +66,22 @@ impl Step for Scratch {
 
     async fn act(&self, run: &Run) -> Result<String> {
         let examined: Examined = run.memory.need(EXAMINED)?;
-        let mut made = Vec::new();
+        let (mut made, mut claims) = (Vec::new(), BTreeMap::new());
         for apart in self.0.apart(Some(&examined)) {
             if let Place::Claim { class } = &apart.place {
                 made.push(make_claim(run, class.as_deref(), &apart).await?);
+                claims.insert(apart.volume.to_owned(), Source::Claim(apart.claim));
             }
         }
+        self.0.hand_over(run, claims).await?;
         self.0.agent_again(run).await?;
         Ok(made.join(", "))
     }
 
     async fn back(&self, run: &Run) -> Result<String> {
-        self.0.spec.helper.remove(&run.cluster, &run.stop).await?;
+        for pod in [&self.0.usher(), &self.0.spec.helper] {
+            pod.remove(&run.cluster, &run.stop).await?;
+        }
         let mut said = Vec::new();
         // Only what was decided on: a user without rights on claims has none.
         for apart in self.0.apart(run.memory.recall(EXAMINED)?.as_ref()) {
@@ -156,6 +163,22 @@ impl Step for CleanUp {
 }
 
 impl Desk {
+    /// Gives new volumes, which belong to root, to the group of a helper that is somebody else. As fsGroup of the helper
+    /// pod itself, that group would be given to all files of the database's volume too.
+    async fn hand_over(&self, run: &Run, claims: BTreeMap<String, Source>) -> Result<()> {
+        let identity = &self.spec.helper.identity;
+        let Some(group) = identity.group_of_new_volumes().filter(|_| !claims.is_empty()) else { return Ok(()) };
+        let identity = Identity { fs_group: Some(group), ..identity.clone() };
+        let usher = Helper { volumes: claims, identity, node: self.node(run).await?, ..self.usher() };
+        usher.ensure(&run.cluster, &run.stop).await.map_err(Failure::take_back)?;
+        usher.remove(&run.cluster, &run.stop).await
+    }
+
+    /// The pod that [`Desk::hand_over`] lets the volumes be mounted by once.
+    fn usher(&self) -> Helper {
+        Helper { name: format!("{}-volume", self.spec.helper.name), volumes: BTreeMap::new(), ..self.spec.helper.clone() }
+    }
+
     /// Removes the helper pod, and the saved spec of a bare pod, which runs again by now.
     async fn remove_helper(&self, run: &Run) -> Result<()> {
         self.spec.helper.remove(&run.cluster, &run.stop).await?;

@@ -105,6 +105,7 @@ impl Desk {
                 Place::Node | Place::Local => Source::WithPod("emptyDir".to_owned()),
             };
             helper.volumes.insert(apart.volume.to_owned(), source);
+            helper.identity.groups.extend(self.spec.helper.identity.group_of_new_volumes());
         }
         Ok(helper)
     }
