@@ -1,5 +1,7 @@
 //! From a request to the function that answers it; must hold no work of its own.
 
+use std::path::Path;
+
 use dbmig_wire::{ErrorKind, Request};
 use serde::Serialize;
 use serde_json::Value;
@@ -26,6 +28,7 @@ pub(crate) fn answer(request: &Request, report: &dyn Report) -> Result<Value> {
         Request::Verify(call) => value(database::verify(call, report)),
         Request::Swap(call) => value(swap::swap(call, report)),
         Request::Replace(call) => value(replace::replace(call, report)),
+        Request::Since(call) => value(database::rows_written_since(Path::new(&call.old), Path::new(&call.new))),
         Request::Restore(call) => value(restore::restore(call, report)),
     }
 }

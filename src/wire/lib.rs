@@ -58,6 +58,7 @@ pub enum Request {
     Verify(Verify),
     Swap(Swap),
     Replace(Replace),
+    Since(Since),
     Restore(Restore),
 }
 
@@ -92,6 +93,7 @@ calls! {
     Verify => Proof,
     Swap => Swapped,
     Replace => Swapped,
+    Since => Vec<TableRows>,
     Restore => Restored,
 }
 

@@ -347,6 +347,15 @@ pub struct Replace {
     pub like: (u32, u32, u32),
 }
 
+/// Which rows of a database another one does not have, both settled and unused. A job. Changes nothing.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Since {
+    /// Absolute path of the file from before.
+    pub old: String,
+    /// Absolute path of the file that was in use since.
+    pub new: String,
+}
+
 /// Put the old file back in the new one's place. Writers must be stopped.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Restore {

@@ -5,6 +5,7 @@ use std::process::Command;
 
 use rusqlite::{Connection, OpenFlags};
 use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
 use tempfile::TempDir;
 
 use crate::support::{Ended, Namespace, Relay, Run, Running};
@@ -12,8 +13,9 @@ use crate::support::{Ended, Namespace, Relay, Run, Running};
 /// A pod that does nothing with its volume.
 const POD: &str = r#"{"metadata": {"labels": {"app": "box"}}, "spec": {"terminationGracePeriodSeconds": 1, "containers": [{
     "name": "main", "image": "busybox:1", "command": ["sh", "-c", "trap 'exit 0' TERM; while :; do sleep 60 & wait $!; done"],
-    "volumeMounts": [{"name": "data", "mountPath": "/data"}]}],
-    "volumes": [{"name": "data", "persistentVolumeClaim": {"claimName": "data"}}]}}"#;
+    "volumeMounts": [{"name": "data", "mountPath": "/data"}]}]}}"#;
+/// The rows of a small database that stay.
+pub(crate) const KEEP: &str = "rows: id % 4 = 0";
 /// Steps of a vacuum.
 pub(crate) const STEPS: usize = 14;
 /// Steps that this vacuum passes over: nothing needs a scratch volume, holes, or a copy of the old file.
@@ -22,7 +24,7 @@ const PASSED_OVER: [usize; 3] = [5, 6, 9];
 /// What the pod belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Owner {
-    /// Its pod comes back under the same name, once the one before is gone.
+    /// Its pod, box-0 with the claim data-box-0, comes back under the same name, once the one before is gone.
     StatefulSet,
     /// Its pod comes back at once, under another name.
     Deployment,
@@ -52,6 +54,11 @@ pub(crate) fn announced(from: usize, to: usize) -> Vec<usize> {
 }
 
 impl Place {
+    /// A StatefulSet with a small database.
+    pub(crate) async fn small() -> Self {
+        Self::new("box", Owner::StatefulSet, Size::Small).await
+    }
+
     /// The workload is Ready, the database as [`Place::renew`] leaves it.
     pub(crate) async fn new(purpose: &str, owner: Owner, size: Size) -> Self {
         let space = Namespace::new(purpose).await;
@@ -59,23 +66,17 @@ impl Place {
             Size::Small => ("32Mi", "id % 4 = 0", 1),
             Size::Large => ("160Mi", "id % 4 <> 0", 500),
         };
-        space.volume("data", volume);
-        let file = space.folder("data").join("app.sqlite");
-        let reference = tempfile::tempdir().unwrap();
-        fill(&reference.path().join("old"), bytes);
-        let target = match owner {
-            Owner::StatefulSet => "statefulset/box",
-            Owner::Deployment => "deployment/box",
+        let (target, claim) = match owner {
+            Owner::StatefulSet => ("statefulset/box", "data-box-0"),
+            Owner::Deployment => ("deployment/box", "data"),
         };
+        space.volume(claim, volume);
+        let file = space.folder(claim).join("app.sqlite");
+        let reference = tempfile::tempdir().unwrap();
+        write(&reference.path().join("old"), bytes);
         let place = Self { space, file, reference, keep, target };
         place.renew();
-        let mut workload = json!({"apiVersion": "apps/v1", "kind": format!("{owner:?}"), "metadata": {"name": "box"}, "spec": {
-            "replicas": 1, "selector": {"matchLabels": {"app": "box"}}, "template": serde_json::from_str::<Value>(POD).unwrap(),
-        }});
-        if owner == Owner::StatefulSet {
-            workload["spec"]["serviceName"] = "box".into();
-        }
-        place.space.apply(&workload.to_string());
+        place.space.apply(&workload(owner, volume).to_string());
         place.ready();
         place
     }
@@ -136,7 +137,8 @@ impl Place {
         pods.lines().next().map(str::to_owned)
     }
 
-    fn ready(&self) {
+    /// Waits until the application is Ready.
+    pub(crate) fn ready(&self) {
         let ready = "go-template={{range .items}}{{if not .metadata.deletionTimestamp}}{{range .status.conditions}}\
                      {{if eq .type \"Ready\"}}{{.status}}{{end}}{{end}}{{end}}{{end}}";
         self.space.wait_for("the application is Ready", || {
@@ -144,7 +146,8 @@ impl Place {
         });
     }
 
-    fn is_tidy(&self, what: &str) {
+    /// Nothing is left behind, and the application is Ready.
+    pub(crate) fn is_tidy(&self, what: &str) {
         self.ready();
         assert_eq!(self.helper(), None, "{what}: the helper pod was not deleted");
         assert_eq!(self.space.kubectl(&["get", "leases", "-o", "name"]).trim(), "", "{what}");
@@ -193,6 +196,21 @@ impl Place {
     }
 }
 
+fn workload(owner: Owner, volume: &str) -> Value {
+    let mut pod: Value = serde_json::from_str(POD).unwrap();
+    let mut spec = json!({"replicas": 1, "selector": {"matchLabels": {"app": "box"}}});
+    match owner {
+        Owner::StatefulSet => {
+            spec["serviceName"] = "box".into();
+            spec["volumeClaimTemplates"] = json!([{"metadata": {"name": "data"}, "spec": {"accessModes": ["ReadWriteOnce"],
+                "storageClassName": "sized", "resources": {"requests": {"storage": volume}}}}]);
+        }
+        Owner::Deployment => pod["spec"]["volumes"] = json!([{"name": "data", "persistentVolumeClaim": {"claimName": "data"}}]),
+    }
+    spec["template"] = pod;
+    json!({"apiVersion": "apps/v1", "kind": format!("{owner:?}"), "metadata": {"name": "box"}, "spec": spec})
+}
+
 /// Goes on with the last operation until it is done.
 pub(crate) fn resumed(place: &Place, what: &str) {
     succeeded(&Running::start(place.take_up("resume")).ends(), what);
@@ -216,8 +234,28 @@ pub(crate) fn stopped(ended: &Ended, what: &str) {
     assert!(ways.iter().all(|way| ended.said.contains(way)), "{what}: {}", ended.said);
 }
 
+/// Writes a small database of which [`KEEP`] keeps a part.
+pub(crate) fn fill(path: &Path) {
+    let _ = std::fs::remove_file(path);
+    write(path, 1);
+}
+
+/// Every row with its rowid, as one digest.
+pub(crate) fn content(path: &Path, condition: &str) -> String {
+    let connection = Connection::open(path).unwrap();
+    assert_eq!(connection.query_row("PRAGMA integrity_check", [], |row| row.get::<_, String>(0)).unwrap(), "ok");
+    let sql = format!("SELECT rowid || '|' || typeof(id) || '|' || id || '|' || text FROM rows WHERE {condition} ORDER BY rowid");
+    let mut digest = Sha256::new();
+    let mut statement = connection.prepare(&sql).unwrap();
+    let mut rows = statement.query([]).unwrap();
+    while let Some(row) = rows.next().unwrap() {
+        digest.update(row.get::<_, String>(0).unwrap());
+    }
+    format!("{:x?}", digest.finalize())
+}
+
 /// Writes the old database: a tenth of its rows is deleted, and each has a padding of so many bytes.
-fn fill(path: &Path, pad: u32) {
+fn write(path: &Path, pad: u32) {
     let connection = Connection::open(path).unwrap();
     connection
         .execute_batch(&format!(

@@ -89,23 +89,6 @@ async fn a_migrator_container_is_got_going_by_one_command() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_dry_run_changes_nothing_and_leaves_nothing_behind() {
-    let space = Namespace::new("dry").await;
-    let upmeter = Upmeter::new(&space, Shape::Root, "64Mi");
-    upmeter.seed("--days 2 --probes 2").seeded().deploy().ready();
-    let seen = || space.kubectl(&["get", "statefulset,pvc,configmap,lease,secret", "-o", "name"]);
-    let before = seen();
-    let run = space.dbmig(&["vacuum", "upmeter-0", "--dry-run", "-o", "json"]);
-    assert_eq!(run.code, 0, "{}", run.stderr);
-    let plan: serde_json::Value = serde_json::from_str(&run.stdout).expect("one JSON object");
-    assert_eq!(plan["kind"], "VacuumPlan");
-    assert_eq!(before, seen());
-    space.wait_for("the helper pod is gone", || !space.kubectl(&["get", "pods", "-o", "name"]).contains("dbmig-"));
-    let files = space.kubectl(&["exec", "upmeter-0", "-c", "upmeter", "--", "ls", "-a", "/db"]);
-    assert!(!files.contains("dbmig"), "{files}");
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn without_a_terminal_and_without_yes_nothing_is_begun() {
     let space = Namespace::new("terminal").await;
     let run = space.dbmig(&["vacuum", "upmeter-0"]);

@@ -5,6 +5,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::thread::sleep;
 use std::time::Duration;
 
@@ -18,6 +19,7 @@ pub(crate) struct Namespace {
     name: String,
     cluster: Cluster,
     volumes: Mutex<Vec<String>>,
+    has_class: AtomicBool,
 }
 
 /// How a program ended.
@@ -42,7 +44,7 @@ impl Namespace {
             ..ConnectionFlags::default()
         };
         let cluster = connect(&flags).await.expect("a cluster answers: run the tests with `cargo xtask test`");
-        let space = Self { name, cluster, volumes: Mutex::default() };
+        let space = Self { name, cluster, volumes: Mutex::default(), has_class: AtomicBool::default() };
         space.kubectl(&["create", "namespace", &space.name]);
         space.kubectl(&["label", "namespace", &space.name, "dbmig-test=true"]);
         space
@@ -135,6 +137,40 @@ impl Namespace {
         assert_eq!(run.code, 0, "lab pv: {}", run.stderr);
     }
 
+    /// A volume with a real size limit that no claim has yet, of class `sized` (only on the throwaway cluster). Its folder
+    /// belongs to root, and nobody else may write to it, as cloud providers hand them out.
+    pub(crate) fn spare_volume(&self, size: &str) -> PathBuf {
+        let lab = env::var_os("DBMIG_TEST_LAB").expect("only the throwaway cluster has such volumes");
+        let volume = format!("{}-spare", self.name);
+        self.volumes.lock().expect("unpoisoned").push(volume.clone());
+        let run = Run::of(Command::new(lab).args(["pv", &volume, size]));
+        assert_eq!(run.code, 0, "lab pv: {}", run.stderr);
+        let folder = self.folder("spare");
+        std::fs::set_permissions(&folder, std::os::unix::fs::PermissionsExt::from_mode(0o755)).expect("root may change it");
+        folder
+    }
+
+    /// A storage class that makes volumes on demand, and only once a pod that is scheduled asks for one. Its name.
+    pub(crate) fn waiting_class(&self) -> &str {
+        let class = serde_json::json!({"apiVersion": "storage.k8s.io/v1", "kind": "StorageClass", "metadata": {"name": self.name},
+            "provisioner": "kubernetes.io/host-path", "volumeBindingMode": "WaitForFirstConsumer"});
+        self.apply(&class.to_string());
+        self.has_class.store(true, Relaxed);
+        &self.name
+    }
+
+    /// Makes an image of a folder with the upmeter-like application in it, and nothing else (only on the throwaway cluster).
+    pub(crate) fn image(&self, name: &str, folder: &Path) {
+        let lab =
+            PathBuf::from(env::var_os("DBMIG_TEST_LAB").expect("only the throwaway cluster takes images from this machine"));
+        let home = Run::of(Command::new(&lab).arg("home"));
+        let application = Path::new(home.stdout.trim()).join("upmeter/bare/upmeter");
+        std::fs::copy(&application, folder.join("upmeter")).unwrap_or_else(|e| panic!("{}: {e}", application.display()));
+        let mut make = Command::new(lab.with_file_name("mkimage"));
+        let run = Run::of(make.arg(name).arg("--dir").arg(folder).args(["--cmd", r#"["/upmeter", "start"]"#]));
+        assert_eq!(run.code, 0, "mkimage: {}", run.stderr);
+    }
+
     /// The folder on this machine that is a sized volume (only on the throwaway cluster): databases there are looked at directly.
     pub(crate) fn folder(&self, claim: &str) -> PathBuf {
         let lab = env::var_os("DBMIG_TEST_LAB").expect("only the throwaway cluster has its volumes on this machine");
@@ -161,6 +197,9 @@ impl Drop for Namespace {
             return;
         }
         self.try_kubectl(&["delete", "namespace", &self.name, "--wait=false"]);
+        if self.has_class.load(Relaxed) {
+            self.try_kubectl(&["delete", "storageclass", &self.name]);
+        }
         let Some(lab) = env::var_os("DBMIG_TEST_LAB") else { return };
         for volume in self.volumes.get_mut().into_iter().flatten() {
             Run::of(Command::new(&lab).args(["pv-gone", volume]));

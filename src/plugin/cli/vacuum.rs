@@ -53,10 +53,10 @@ pub struct Args {
     /// Check every page of the old file before anything is done; takes as long as reading it
     #[arg(long, value_name = "full")]
     pub check: Option<Check>,
-    /// Image for the helper pod, if one is needed: any that the node has or can pull; nothing in it is used
+    /// Image for the helper pod: any with sh, tar and head that the node has or can pull
     #[arg(long, value_name = "IMAGE", env = "DBMIG_HELPER_IMAGE", hide_env_values = true, default_value = HELPER_IMAGE, value_parser = NonEmptyStringValueParser::new())]
     pub helper_image: String,
-    /// Show what would be done and change nothing
+    /// Show what would be done and change nothing; a helper pod comes for the look and goes again
     #[arg(long)]
     pub dry_run: bool,
     /// Do not ask

@@ -20,26 +20,26 @@ pub const SECRET: &str = "kubectl-dbmig";
 /// How often, a second apart, the name of a deleted pod is looked at before it counts as taken.
 const DELETION_LOOKS: u32 = 120;
 
-/// Whether a pod of that name is there and not on its way out.
+/// The uid of the pod of that name, if it is there and not on its way out.
 ///
 /// # Errors
 /// When it can't be read.
-pub async fn is_there(cluster: &Cluster, namespace: &str, name: &str) -> Result<bool> {
+pub async fn uid(cluster: &Cluster, namespace: &str, name: &str) -> Result<Option<String>> {
     let pods: Api<Pod> = Api::namespaced(cluster.client.clone(), namespace);
     let pod = pods.get_opt(name).await.map_err(|error| translate(&error, &format!("read pod/{name}")))?;
-    Ok(pod.is_some_and(|pod| pod.metadata.deletion_timestamp.is_none()))
+    Ok(pod.filter(|pod| pod.metadata.deletion_timestamp.is_none()).and_then(|pod| pod.metadata.uid))
 }
 
-/// Keeps the pod's spec, then deletes the pod. Fine if both are done already.
+/// Keeps the pod's spec, then deletes the pod, which must have this uid. Fine if both are done already.
 ///
 /// # Errors
 /// When another pod has taken its name, or the API server refuses.
-pub async fn save_and_delete(cluster: &Cluster, namespace: &str, workload: &Workload, id: &str) -> Result<()> {
+pub async fn save_and_delete(cluster: &Cluster, namespace: &str, workload: &Workload, uid: &str, id: &str) -> Result<()> {
     let pods: Api<Pod> = Api::namespaced(cluster.client.clone(), namespace);
     let found = pods.get_opt(&workload.name).await.map_err(|error| translate(&error, &format!("read {workload}")))?;
     let Some(pod) = found else { return Ok(()) };
     if saved(cluster, namespace, id).await?.is_none() {
-        if pod.metadata.uid.as_deref() != Some(&workload.uid) {
+        if pod.metadata.uid.as_deref() != Some(uid) {
             return Err(
                 Failure::failed(format!("{workload} was deleted and created again since this operation began")).take_back()
             );
@@ -54,14 +54,14 @@ pub async fn save_and_delete(cluster: &Cluster, namespace: &str, workload: &Work
     }
 }
 
-/// Creates the pod again from what was kept. Fine if it is there.
+/// Creates the pod again from what was kept, unless it is there. Its uid.
 ///
 /// # Errors
 /// When nothing was kept, or the API server refuses.
-pub async fn restore(cluster: &Cluster, namespace: &str, workload: &Workload, id: &str) -> Result<()> {
+pub async fn restore(cluster: &Cluster, namespace: &str, workload: &Workload, id: &str) -> Result<String> {
     let pods: Api<Pod> = Api::namespaced(cluster.client.clone(), namespace);
-    if is_there(cluster, namespace, &workload.name).await? {
-        return Ok(());
+    if let Some(uid) = uid(cluster, namespace, &workload.name).await? {
+        return Ok(uid);
     }
     let pod = saved(cluster, namespace, id).await?.ok_or_else(|| {
         Failure::failed(format!("cannot create {workload} again: its saved spec is not in secret/{SECRET}"))
@@ -70,14 +70,14 @@ pub async fn restore(cluster: &Cluster, namespace: &str, workload: &Workload, id
     let mut looks_left = DELETION_LOOKS;
     loop {
         match pods.create(&PostParams::default(), &pod).await {
-            Ok(_) => return Ok(()),
+            Ok(pod) => return Ok(pod.metadata.uid.unwrap_or_default()),
             // The name is free only when the kubelet has let go of the old pod, which may be after its containers ended.
             Err(kube::Error::Api(status)) if status.code == 409 && looks_left > 0 => looks_left -= 1,
             Err(error) => return Err(translate(&error, &format!("create {workload} again"))),
         }
         tokio::time::sleep(Duration::from_secs(1)).await;
-        if is_there(cluster, namespace, &workload.name).await? {
-            return Ok(());
+        if let Some(uid) = uid(cluster, namespace, &workload.name).await? {
+            return Ok(uid);
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Pod;
-use kube::api::{Api, Patch, PatchParams};
+use kube::api::{Api, ApiResource, DynamicObject, Patch, PatchParams};
 use serde_json::{Value, json};
 
 use super::Cluster;
@@ -23,18 +23,23 @@ const START: Duration = Duration::from_secs(90);
 /// # Errors
 /// `Refused` when the server has no ephemeral containers, or the image can't be had.
 pub async fn add(cluster: &Cluster, stop: &Stop, pod: &Pod, container: &str, name: &str, image: &str) -> Result<()> {
+    if !cluster.features().await?.ephemeral_containers {
+        return Err(Failure::refused("this server has no ephemeral containers").state("nothing was changed"));
+    }
     let namespace = pod.metadata.namespace.as_deref().unwrap_or(&cluster.namespace);
     let pod_name = pod.metadata.name.as_deref().unwrap_or_default();
-    let pods: Api<Pod> = Api::namespaced(cluster.client.clone(), namespace);
+    // Not as a Pod: before 1.22 the answer is something else, and would be no more than unreadable.
+    let pods: Api<DynamicObject> = Api::namespaced_with(cluster.client.clone(), namespace, &ApiResource::erase::<Pod>(&()));
     let patch = json!({"spec": {"ephemeralContainers": [describe(pod, container, name, image)]}});
     let doing = format!("add an ephemeral container to pod/{pod_name}");
     let patched =
         pods.patch_subresource("ephemeralcontainers", pod_name, &PatchParams::default(), &Patch::Strategic(&patch)).await;
     let patched =
         patched.map_err(|error| translate(&error, &doing).exit(crate::exit::Exit::Refused).state("nothing was changed"))?;
-    let there = patched.spec.and_then(|spec| spec.ephemeral_containers).unwrap_or_default().iter().any(|c| c.name == name);
+    let added = patched.data.pointer("/spec/ephemeralContainers").and_then(Value::as_array);
+    let there = added.is_some_and(|added| added.iter().any(|container| container["name"] == name));
     if !there {
-        // Kubernetes 1.20 speaks an older shape here and answers 200 without doing anything.
+        // Kubernetes 1.16 to 1.21 answers 200 without doing anything.
         return Err(Failure::refused(format!("cannot {doing}"))
             .fact("this server is too old for ephemeral containers")
             .state("nothing was changed"));
@@ -55,7 +60,12 @@ fn running(pod: Option<&Pod>, name: &str) -> Verdict<()> {
     if let Some(ended) = ended {
         return Verdict::Never(Failure::refused("the ephemeral container does not run").fact(ended));
     }
-    let reason = state.waiting.as_ref().and_then(|waiting| waiting.reason.clone()).unwrap_or_default();
+    let waiting = state.waiting.as_ref();
+    let reason = waiting.and_then(|waiting| waiting.reason.clone()).unwrap_or_default();
+    if matches!(reason.as_str(), "ImagePullBackOff" | "InvalidImageName" | "ErrImageNeverPull" | "CreateContainerConfigError") {
+        let message = waiting.and_then(|waiting| waiting.message.clone()).unwrap_or_default();
+        return Verdict::Never(Failure::refused("the ephemeral container does not run").fact(format!("{reason}: {message}")));
+    }
     Verdict::Waiting(reason)
 }
 
@@ -70,7 +80,10 @@ fn describe(pod: &Pod, container: &str, name: &str, image: &str) -> Value {
         .collect();
     let mounts = serde_json::to_value(mounts).unwrap_or_default();
     let identity = Identity::of(pod, container);
-    let mut security = json!({"allowPrivilegeEscalation": false, "capabilities": {"drop": ["ALL"]}});
+    // All that the Pod Security level `restricted` asks of a container: what the pod's own containers say for themselves
+    // does not count for this one.
+    let mut security = json!({"allowPrivilegeEscalation": false, "capabilities": {"drop": ["ALL"]},
+        "seccompProfile": {"type": "RuntimeDefault"}});
     if let Some(uid) = identity.uid {
         security["runAsUser"] = json!(uid);
         security["runAsNonRoot"] = json!(uid != 0);

@@ -28,6 +28,9 @@ pub const CONTAINER: &str = "helper";
 /// The image of the helper unless the user names another one: any with `sh`, `tar` and `head` will do.
 pub const IMAGE: &str = "busybox:1";
 
+/// Label with the operation that a pod belongs to.
+pub const LABEL_OPERATION: &str = "dbmig.dev/operation";
+
 /// An operation left alone for a day is taken up again with a new helper.
 const LIFE_SECONDS: i64 = 24 * 3600;
 const START: Duration = Duration::from_secs(180);
@@ -73,13 +76,22 @@ pub struct Identity {
 }
 
 impl Identity {
+    /// The group that a new volume, which belongs to root, has to be given so that this user can write to it.
+    #[must_use]
+    pub fn group_of_new_volumes(&self) -> Option<i64> {
+        match (self.uid, self.fs_group) {
+            (Some(uid), None) if uid != 0 => Some(self.gid.filter(|gid| *gid != 0).unwrap_or(uid)),
+            _ => None,
+        }
+    }
+
     /// As whom a container of a pod runs.
     #[must_use]
     pub fn of(pod: &Pod, container: &str) -> Self {
         let spec = pod.spec.as_ref();
         let for_pod = spec.and_then(|s| s.security_context.as_ref());
-        let for_container =
-            spec.and_then(|s| s.containers.iter().find(|c| c.name == container)).and_then(|c| c.security_context.as_ref());
+        let all = spec.iter().flat_map(|s| s.containers.iter().chain(s.init_containers.iter().flatten()));
+        let for_container = all.into_iter().find(|c| c.name == container).and_then(|c| c.security_context.as_ref());
         let running = statuses(pod).find(|s| s.name == container).and_then(|s| s.user.as_ref()).and_then(|u| u.linux.as_ref());
         let uid = |c: Option<&SecurityContext>| c.and_then(|c| c.run_as_user);
         let gid = |c: Option<&SecurityContext>| c.and_then(|c| c.run_as_group);
@@ -91,6 +103,13 @@ impl Identity {
             se_linux: for_pod.and_then(|c| c.se_linux_options.as_ref()).and_then(|options| serde_json::to_value(options).ok()),
         }
     }
+}
+
+/// Whether a pod is a helper of some operation: it writes only for the holder of the Lease.
+#[must_use]
+pub fn is_helper(pod: &Pod) -> bool {
+    let named = pod.metadata.name.as_deref().is_some_and(|name| name.starts_with("dbmig-"));
+    named && pod.metadata.labels.as_ref().is_some_and(|labels| labels.contains_key(LABEL_OPERATION))
 }
 
 impl Helper {
@@ -244,7 +263,7 @@ impl Helper {
             "metadata": {
                 "name": self.name,
                 "namespace": self.namespace,
-                "labels": {"app.kubernetes.io/managed-by": MANAGED_BY, "dbmig.dev/operation": self.operation},
+                "labels": {"app.kubernetes.io/managed-by": MANAGED_BY, LABEL_OPERATION: self.operation},
                 "annotations": {"sidecar.istio.io/inject": "false", "linkerd.io/inject": "disabled"},
             },
             "spec": {
@@ -253,7 +272,7 @@ impl Helper {
                 "terminationGracePeriodSeconds": 1,
                 "automountServiceAccountToken": false,
                 "enableServiceLinks": false,
-                "nodeName": self.node,
+                "affinity": on_node(self.node.as_deref()),
                 "tolerations": [{"operator": "Exists"}],
                 "imagePullSecrets": self.pull_secrets.iter().map(|name| json!({"name": name})).collect::<Vec<_>>(),
                 "securityContext": self.pod_security(),
@@ -303,6 +322,14 @@ impl Helper {
         }
         json!({"allowPrivilegeEscalation": false, "readOnlyRootFilesystem": true, "capabilities": capabilities})
     }
+}
+
+/// Affinity to one node. `nodeName` would pass the scheduler by, and without it no claim of a class that waits for its
+/// first consumer is ever bound.
+pub(super) fn on_node(node: Option<&str>) -> Value {
+    let Some(node) = node else { return Value::Null };
+    let term = json!({"matchFields": [{"key": "metadata.name", "operator": "In", "values": [node]}]});
+    json!({"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": [term]}}})
 }
 
 fn volume(name: &str, source: &Source) -> Value {

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::agent::Agent;
 use super::error::translate;
-use super::helper::{Helper, WORK};
+use super::helper::{Helper, LABEL_OPERATION, WORK, on_node};
 use super::payload::Payload;
 use super::pods::{Verdict, Wait, statuses, why_not_ready};
 use super::{Cluster, MANAGED_BY};
@@ -17,6 +17,8 @@ use crate::failure::{Failure, Result};
 use crate::shutdown::Stop;
 
 const START: Duration = Duration::from_secs(90);
+/// For a container whose predecessor has ended already.
+const GRACE: Duration = Duration::from_secs(15);
 const LOADER: &str = "loader";
 const IMAGE: &str = "image";
 /// Seconds that reading some files may take at worst.
@@ -50,10 +52,12 @@ impl ImagePod {
     }
 
     async fn load(cluster: &Cluster, stop: &Stop, name: &str, namespace: &str, arch: &str) -> Result<Self> {
-        wait_for(cluster, stop, namespace, name, LOADER).await?;
+        wait_for(cluster, stop, namespace, name, LOADER, START).await?;
         let dirs = [WORK.to_owned()];
-        Agent::install(cluster, namespace, name, LOADER, &dirs, arch).await?;
-        wait_for(cluster, stop, namespace, name, IMAGE).await?;
+        let brought = Agent::install(cluster, namespace, name, LOADER, &dirs, arch).await;
+        // The loader ends as soon as our binary answers for itself, perhaps before we have seen that it does.
+        let runs = wait_for(cluster, stop, namespace, name, IMAGE, if brought.is_ok() { START } else { GRACE }).await;
+        runs.map_err(|failure| brought.err().unwrap_or(failure))?;
         let agent = Agent::install(cluster, namespace, name, IMAGE, &dirs, arch).await?;
         Ok(Self { agent, name: name.to_owned(), namespace: namespace.to_owned() })
     }
@@ -70,9 +74,9 @@ async fn remove(cluster: &Cluster, namespace: &str, name: &str) {
     let _ = pods.delete(name, &DeleteParams::default().grace_period(0)).await;
 }
 
-async fn wait_for(cluster: &Cluster, stop: &Stop, namespace: &str, name: &str, container: &str) -> Result<()> {
+async fn wait_for(cluster: &Cluster, stop: &Stop, namespace: &str, name: &str, container: &str, limit: Duration) -> Result<()> {
     let (fields, what) = (format!("metadata.name={name}"), format!("container {container} of pod/{name} to run"));
-    let wait = Wait { namespace, fields: &fields, limit: START, what: &what };
+    let wait = Wait { namespace, fields: &fields, limit, what: &what };
     wait.until(cluster, stop, |pods| {
         let Some(pod) = pods.first() else { return Verdict::Waiting("it is not there".to_owned()) };
         let state = statuses(pod).find(|status| status.name == container).and_then(|status| status.state.as_ref());
@@ -92,7 +96,7 @@ fn manifest(helper: &Helper, name: &str, container: &Container, path: &str) -> V
     json!({
         "metadata": {
             "name": name,
-            "labels": {"app.kubernetes.io/managed-by": MANAGED_BY, "dbmig.dev/operation": helper.operation},
+            "labels": {"app.kubernetes.io/managed-by": MANAGED_BY, LABEL_OPERATION: helper.operation},
             "annotations": {"sidecar.istio.io/inject": "false", "linkerd.io/inject": "disabled"},
         },
         "spec": {
@@ -101,7 +105,7 @@ fn manifest(helper: &Helper, name: &str, container: &Container, path: &str) -> V
             "terminationGracePeriodSeconds": 1,
             "automountServiceAccountToken": false,
             "enableServiceLinks": false,
-            "nodeName": helper.node,
+            "affinity": on_node(helper.node.as_deref()),
             "tolerations": [{"operator": "Exists"}],
             "imagePullSecrets": helper.pull_secrets.iter().map(|name| json!({"name": name})).collect::<Vec<_>>(),
             "securityContext": helper.pod_security(),

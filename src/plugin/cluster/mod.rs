@@ -2,7 +2,9 @@
 
 pub mod access;
 pub mod agent;
+mod at_rest;
 pub mod bare_pod;
+pub mod claim;
 pub mod config;
 mod credential;
 pub mod ephemeral;

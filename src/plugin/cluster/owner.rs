@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use k8s_openapi::api::apps::v1::ReplicaSet;
+use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet, StatefulSet};
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 use kube::Api;
@@ -33,8 +33,8 @@ pub enum Owner {
     Deployment {
         /// The Deployment.
         object: Object,
-        /// The ReplicaSet in between.
-        replica_set: Object,
+        /// The ReplicaSet in between; none for the pod that a Deployment at 0 replicas would run.
+        replica_set: Option<Object>,
     },
     /// A ReplicaSet of its own.
     ReplicaSet(Object),
@@ -94,28 +94,40 @@ impl fmt::Display for Owner {
 /// An object in between cannot be read. One that is gone ends the chain where it is.
 pub async fn owner_of(cluster: &Cluster, namespace: &str, metadata: &ObjectMeta) -> Result<Owner> {
     let Some(first) = controller(metadata) else { return Ok(Owner::None) };
-    let above = match built_in(first) {
-        Some(Kind::ReplicaSet) => controller_of::<ReplicaSet>(cluster, namespace, Kind::ReplicaSet, first).await?,
-        Some(Kind::Job) => controller_of::<Job>(cluster, namespace, Kind::Job, first).await?,
-        Some(Kind::StatefulSet) => {
-            controller_of::<k8s_openapi::api::apps::v1::StatefulSet>(cluster, namespace, Kind::StatefulSet, first).await?
-        }
-        _ => None,
+    let above = above(cluster, namespace, first).await?;
+    let Some(deployment) = above.as_ref().filter(|above| built_in(above) == Some(Kind::Deployment)) else {
+        return Ok(join(first, above.as_ref()));
     };
-    Ok(join(first, above.as_ref()))
+    // An operator may own the Deployment in turn.
+    Ok(match self::above(cluster, namespace, deployment).await? {
+        Some(top) => other(&top, Some((deployment.kind.clone(), object(deployment)))),
+        None => join(first, above.as_ref()),
+    })
+}
+
+/// The controller of a controller.
+async fn above(cluster: &Cluster, namespace: &str, of: &OwnerReference) -> Result<Option<OwnerReference>> {
+    match built_in(of) {
+        Some(Kind::ReplicaSet) => controller_of::<ReplicaSet>(cluster, namespace, Kind::ReplicaSet, of).await,
+        Some(Kind::Deployment) => controller_of::<Deployment>(cluster, namespace, Kind::Deployment, of).await,
+        Some(Kind::Job) => controller_of::<Job>(cluster, namespace, Kind::Job, of).await,
+        Some(Kind::StatefulSet) => controller_of::<StatefulSet>(cluster, namespace, Kind::StatefulSet, of).await,
+        _ => Ok(None),
+    }
 }
 
 fn join(first: &OwnerReference, above: Option<&OwnerReference>) -> Owner {
     let lower = object(first);
     match (built_in(first), above) {
         (Some(Kind::ReplicaSet), Some(above)) if built_in(above) == Some(Kind::Deployment) => {
-            Owner::Deployment { object: object(above), replica_set: lower }
+            Owner::Deployment { object: object(above), replica_set: Some(lower) }
         }
         (Some(Kind::Job), Some(above)) if built_in(above) == Some(Kind::CronJob) => {
             Owner::CronJob { object: object(above), job: lower }
         }
         (_, Some(above)) => other(above, Some((first.kind.clone(), lower))),
         (Some(Kind::StatefulSet), None) => Owner::StatefulSet(lower),
+        (Some(Kind::Deployment), None) => Owner::Deployment { object: lower, replica_set: None },
         (Some(Kind::ReplicaSet), None) => Owner::ReplicaSet(lower),
         (Some(Kind::DaemonSet), None) => Owner::DaemonSet(lower),
         (Some(Kind::Job), None) => Owner::Job(lower),

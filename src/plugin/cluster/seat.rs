@@ -7,7 +7,7 @@ use super::agent::Agent;
 use super::helper::{self, Helper, VOLUMES};
 use super::pods::statuses;
 use super::volume::{Mount, Source};
-use super::{ephemeral, node};
+use super::{claim, ephemeral, node};
 use crate::failure::{Failure, Result};
 use crate::shutdown::Stop;
 
@@ -57,6 +57,7 @@ impl Seat {
     /// # Errors
     /// Says why the helper does not run; nothing is left behind.
     pub async fn in_helper_pod(cluster: &Cluster, stop: &Stop, helper: Helper, mounts: &[Mount]) -> Result<Self> {
+        claim::refuse_exclusive(cluster, &helper.namespace, helper.volumes.values()).await?;
         let arch = node::arch(cluster, helper.node.as_deref()).await;
         helper.ensure(cluster, stop).await?;
         match Agent::install(cluster, &helper.namespace, &helper.name, helper::CONTAINER, &[helper::WORK.to_owned()], &arch).await
@@ -126,6 +127,9 @@ async fn in_ephemeral(
     mounts: &[Mount],
 ) -> Result<Seat> {
     let name = pod.metadata.name.as_deref().unwrap_or_default();
+    if let Some(mount) = mounts.iter().find(|mount| !mount.sub_path.is_empty()) {
+        return Err(Failure::refused(format!("it can't mount {}, which is a folder of volume {}", mount.path, mount.volume)));
+    }
     let arch = node::arch(cluster, helper.node.as_deref()).await;
     ephemeral::add(cluster, stop, pod, container, &helper.name, &helper.image).await?;
     let agent = Agent::install(cluster, &helper.namespace, name, &helper.name, &[ephemeral::WORK.to_owned()], &arch).await?;

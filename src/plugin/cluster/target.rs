@@ -5,6 +5,7 @@ use kube::core::{Expression, Selector};
 use kube::{Api, ResourceExt as _};
 
 use super::Cluster;
+use super::at_rest;
 use super::error::{Context as _, found};
 use super::kind::{Kind, TargetRef};
 use super::names::{self, Name};
@@ -21,6 +22,8 @@ pub struct Target {
     pub namespace: String,
     /// The pod as it was when looked up. It need not be running.
     pub pod: Pod,
+    /// There is no such pod now: it is what a workload at 0 replicas would run.
+    pub at_rest: bool,
     /// The container that counts.
     pub container: String,
     /// The topmost controller of the pod.
@@ -30,20 +33,27 @@ pub struct Target {
 }
 
 impl Target {
-    /// Looks the target up in the cluster's namespace. A workload stands for one of its pods: a ready one, else the newest.
+    /// Looks the target up in the cluster's namespace. A workload stands for one of its pods: a ready one, else the newest;
+    /// at 0 replicas, for the one that it would run.
     ///
     /// # Errors
     /// Nothing of that name (similar names are shown), no pods, no such container, or not allowed to read.
     pub async fn resolve(cluster: &Cluster, asked: &TargetRef, container: Option<&str>) -> Result<Self> {
         let namespace = cluster.namespace.clone();
         let mut notices = Vec::new();
-        let pod = match asked.kind {
-            Kind::Pod => pod(cluster, asked).await?,
-            _ => choose(workload_pods::of(cluster, asked).await?, asked, &mut notices)?,
+        let pods = match asked.kind {
+            Kind::Pod => pod(cluster, asked).await?.into_iter().collect(),
+            _ => workload_pods::of(cluster, asked).await?,
+        };
+        let at_rest = if pods.is_empty() { at_rest::pod(cluster, asked).await? } else { None };
+        let (pod, at_rest) = match at_rest {
+            Some(pod) => (pod, true),
+            None if asked.kind == Kind::Pod && pods.is_empty() => return Err(not_found(cluster, asked).await),
+            None => (choose(pods, asked, &mut notices)?, false),
         };
         let container = choose_container(&pod, container, &mut notices)?;
         let owner = owner_of(cluster, &namespace, &pod.metadata).await?;
-        Ok(Self { asked: asked.clone(), namespace, pod, container, owner, notices })
+        Ok(Self { asked: asked.clone(), namespace, pod, at_rest, container, owner, notices })
     }
 
     /// Name of the pod.
@@ -53,13 +63,9 @@ impl Target {
     }
 }
 
-async fn pod(cluster: &Cluster, asked: &TargetRef) -> Result<Pod> {
+async fn pod(cluster: &Cluster, asked: &TargetRef) -> Result<Option<Pod>> {
     let pods: Api<Pod> = Api::namespaced(cluster.client.clone(), &cluster.namespace);
-    let read = found(pods.get(&asked.name).await).doing(format!("read {asked} in namespace {}", cluster.namespace))?;
-    match read {
-        Some(pod) => Ok(pod),
-        None => Err(not_found(cluster, asked).await),
-    }
+    found(pods.get(&asked.name).await).doing(format!("read {asked} in namespace {}", cluster.namespace))
 }
 
 fn choose(mut pods: Vec<Pod>, asked: &TargetRef, notices: &mut Vec<String>) -> Result<Pod> {
@@ -70,7 +76,7 @@ fn choose(mut pods: Vec<Pod>, asked: &TargetRef, notices: &mut Vec<String>) -> R
     });
     let pod = pods.pop().ok_or_else(|| {
         Failure::failed(format!("{asked} has 0 pods"))
-            .fact("it is scaled to 0, finished and cleaned up, or its pods cannot be created")
+            .fact("it is finished and cleaned up, or its pods cannot be created")
             .next(format!("kubectl describe {asked}"))
     })?;
     if count > 1 {

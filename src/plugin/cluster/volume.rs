@@ -90,6 +90,14 @@ pub fn mounts(pod: &Pod, container: Option<&str>) -> Vec<Mount> {
     found
 }
 
+/// The container that a person means when none is named: `first` if it has one of these mounts, else the first that has.
+#[must_use]
+pub fn container_with<'a>(pod: &'a Pod, mounts: &[Mount], first: &'a str) -> &'a str {
+    let has = |name: &str| self::mounts(pod, Some(name)).iter().any(|mount| mounts.contains(mount));
+    let all = pod.spec.iter().flat_map(|spec| spec.containers.iter().chain(spec.init_containers.iter().flatten()));
+    std::iter::once(first).chain(all.map(|container| container.name.as_str())).find(|name| has(name)).unwrap_or(first)
+}
+
 fn data_mounts(container: &Container) -> impl Iterator<Item = &k8s_openapi::api::core::v1::VolumeMount> {
     let mounts = container.volume_mounts.as_deref().unwrap_or_default();
     mounts.iter().filter(|mount| mount.read_only != Some(true) && mount.sub_path_expr.is_none())
@@ -166,6 +174,18 @@ mod tests {
             assert_eq!(mount.to_volume(path).as_deref(), Some(inside));
             assert_eq!(mount.to_container(inside).as_deref(), Some(path));
         }
+    }
+
+    #[test]
+    fn the_container_that_has_the_volume_counts_and_not_the_first() {
+        let pod: Pod = serde_json::from_value(serde_json::json!({"spec": {"volumes": [{"name": "v", "emptyDir": {}}],
+            "containers": [{"name": "proxy"}, {"name": "app", "volumeMounts": [{"name": "v", "mountPath": "/db"}]},
+                {"name": "backup", "volumeMounts": [{"name": "v", "mountPath": "/db"}]}]}}))
+        .unwrap();
+        let all = mounts(&pod, None);
+        assert_eq!(container_with(&pod, &all, "proxy"), "app");
+        assert_eq!(container_with(&pod, &all, "backup"), "backup");
+        assert_eq!(container_with(&pod, &[], "proxy"), "proxy");
     }
 
     #[test]

@@ -1,7 +1,14 @@
 //! `vacuum` in front of what clusters have: other kinds of owners, files left by killed writers, and what it must refuse.
 
+mod at_rest;
+mod evidence;
 mod kinds;
+mod places;
 mod refusals;
+mod restricted;
+mod rights;
+mod space;
+mod stuck;
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -28,8 +35,12 @@ fn database(space: &Namespace) -> PathBuf {
 fn traces(space: &Namespace) -> Vec<String> {
     let objects = space.kubectl(&["get", "pods,configmaps,leases,secrets,pvc", "-o", "name"]);
     let mut names: Vec<String> = objects.lines().filter(|name| name.contains("dbmig")).map(str::to_owned).collect();
-    let files = std::fs::read_dir(space.folder("data-upmeter-0")).unwrap();
-    let files = files.map(|file| file.unwrap().file_name().to_string_lossy().into_owned());
-    names.extend(files.filter(|name| name.contains("dbmig")));
+    names.extend(ours(&space.folder("data-upmeter-0")));
     names
+}
+
+/// Names of our own files in a folder.
+fn ours(folder: &Path) -> Vec<String> {
+    let files = std::fs::read_dir(folder).unwrap().map(|file| file.unwrap().file_name().to_string_lossy().into_owned());
+    files.filter(|name| name.contains("dbmig")).collect()
 }

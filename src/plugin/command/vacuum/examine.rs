@@ -6,8 +6,9 @@ use serde::{Deserialize, Serialize};
 
 use super::profile::{self, Profile};
 use super::space::{self, Decision, KeepOld, Place, Room, Sizes};
-use super::spec::Wishes;
+use super::spec::{Spec, Wishes};
 use crate::cluster::agent::Agent;
+use crate::cluster::claim::Growth;
 use crate::database::sqlite::SqliteFile;
 use crate::failure::{Failure, Result};
 use crate::framework::{self, Recognised};
@@ -47,14 +48,9 @@ pub(super) struct Examined {
 ///
 /// # Errors
 /// `Refused` with what is in the way. With a hot journal in the way of a look, `Ok(None)`: decided after it is settled.
-pub(super) async fn examine(
-    agent: &Agent,
-    path: &str,
-    shown: &str,
-    wishes: &Wishes,
-    quiescent: bool,
-) -> Result<Option<(Facts, Examined)>> {
-    let call = Inspect { database: path.to_owned(), full_check: wishes.full_check && quiescent, quiescent };
+pub(super) async fn examine(agent: &Agent, spec: &Spec, quiescent: bool) -> Result<Option<(Facts, Examined)>> {
+    let (path, shown, wishes) = (spec.database(), &spec.shown, &spec.wishes);
+    let call = Inspect { database: path.clone(), full_check: wishes.full_check && quiescent, quiescent };
     let facts = agent.ask(call, None).await.map_err(|error| refusal(error.into_failure(&format!("read {shown}"))))?;
     refuse_truncated(&facts, shown)?;
     let Some(content) = &facts.content else {
@@ -74,13 +70,13 @@ pub(super) async fn examine(
         return Err(refuse(format!("{shown} uses what SQLite itself does not have, so it can't be rebuilt"))
             .facts(content.obstacles.clone()));
     }
-    let database = SqliteFile { agent, path };
+    let database = SqliteFile { agent, path: &path };
     let profile = match wishes.profile.as_deref() {
         Some("none") => None,
         wanted => chosen(profile::recognise(&database, &content.schema, Timestamp::now().as_second()).await?, wanted)?,
     };
     let rules = rules(wishes, profile.as_ref());
-    let call = Measure { database: path.to_owned(), rules: rules.clone(), quiescent };
+    let call = Measure { database: path.clone(), rules: rules.clone(), quiescent };
     let measured =
         agent.ask(call, None).await.map_err(|error| refusal(error.into_failure(&format!("count the rows of {shown}"))))?;
     refuse_emptying(&rules, &measured.tables)?;
@@ -92,7 +88,7 @@ pub(super) async fn examine(
         side_files: if quiescent { 0 } else { facts.side_files.iter().map(|side| side.bytes).sum() },
         punchable: if facts.can_punch { content.free_leaf_bytes.saturating_sub(content.hole_bytes) } else { 0 },
     };
-    let (room, keep_old) = settle_space(&facts, sizes, wishes)?;
+    let (room, keep_old) = settle_space(&facts, sizes, spec)?;
     let examined = Examined {
         bytes: facts.file.bytes,
         inode: facts.file.inode,
@@ -163,11 +159,11 @@ fn rules(wishes: &Wishes, profile: Option<&Profile>) -> Vec<Rule> {
     rules
 }
 
-fn settle_space(facts: &Facts, sizes: Sizes, wishes: &Wishes) -> Result<(Room, KeepOld)> {
+fn settle_space(facts: &Facts, sizes: Sizes, spec: &Spec) -> Result<(Room, KeepOld)> {
     if facts.volume.read_only {
         return Err(refuse("the database's volume is mounted read-only".to_owned()));
     }
-    match space::decide(sizes, wishes.scratch.as_ref(), wishes.keep_old.as_ref()) {
+    match space::decide(sizes, spec.wishes.scratch.as_ref(), spec.wishes.keep_old.as_ref()) {
         Decision::Go { room, keep_old } => Ok((room, keep_old)),
         Decision::NoRoom { missing } => {
             Err(refuse(format!("the new file does not fit on the volume: {} are missing", size(missing)))
@@ -179,7 +175,7 @@ fn settle_space(facts: &Facts, sizes: Sizes, wishes: &Wishes) -> Result<(Room, K
                 ))
                 .next("build it elsewhere first: --scratch pvc (a PersistentVolumeClaim, made and removed by us)")
                 .next("or --scratch node (the node's own disk) or --scratch local (this machine's disk)")
-                .next("or expand the PersistentVolumeClaim, where its storage class allows it"))
+                .next(spec.growth.as_ref().map_or_else(|| "or make the volume larger".to_owned(), Growth::advice)))
         }
         Decision::WhereIsTheOldKept { left, wanted } => Err(refuse(
             "the old file can't stay beside the new one until the application is well".to_owned(),

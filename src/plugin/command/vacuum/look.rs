@@ -8,17 +8,23 @@ use super::spec::Spec;
 use super::{Options, needs};
 use crate::cluster::Cluster;
 use crate::cluster::access;
-use crate::cluster::helper::Helper;
+use crate::cluster::claim::Growth;
+use crate::cluster::helper::{Helper, is_helper};
 use crate::cluster::kind::TargetRef;
 use crate::cluster::node;
 use crate::cluster::owner::{Owner, owner_of};
 use crate::cluster::seat::Seat;
 use crate::cluster::target::Target;
-use crate::cluster::volume::{Mount, Source, mounts, users};
+use crate::cluster::volume::{Mount, Source, container_with, mounts, users};
 use crate::cluster::workload::{Kind, Workload};
+use crate::command::operation;
 use crate::command::session::Session;
 use crate::failure::{Failure, Result};
+use crate::plan::{LockName, Store};
 use crate::ui::human::{bytes as size, harmless};
+
+/// Name of the Role that is proposed when rights are missing.
+const ROLE: &str = "dbmig-vacuum";
 
 /// Where the database lives, with our binary beside it.
 pub(super) struct Place {
@@ -49,29 +55,42 @@ impl Place {
 /// `Refused` when the database could only be where it goes with the pod, or rights are missing.
 pub(super) async fn place(session: &Session, options: &Options, id: &str) -> Result<Place> {
     let (cluster, stop) = (&session.cluster, &session.stop);
-    let target = Target::resolve(cluster, &TargetRef::parse(&options.target)?, options.container.as_deref()).await?;
+    let asked = TargetRef::parse(&options.target)?;
+    let needs = if options.punch { needs::of_punch } else { needs::to_find };
+    access::require(cluster, &needs(&cluster.namespace, asked.kind), ROLE).await?;
+    let target = Target::resolve(cluster, &asked, options.container.as_deref()).await?;
     for notice in &target.notices {
         session.ui.say(&harmless(notice));
     }
-    let Target { pod, container, namespace, owner, .. } = target;
+    let Target { asked, pod, at_rest, container, namespace, owner, .. } = target;
     let name = pod.metadata.name.clone().unwrap_or_default();
+    let target = if at_rest { asked.to_string() } else { format!("pod/{name}") };
     let all = mounts(&pod, options.container.as_deref());
-    let (mounts, needs) = if options.punch {
-        (on_path(&all, options.database.as_deref(), &name)?, needs::of_punch(&namespace))
+    let mounts = if options.punch {
+        on_path(&all, options.database.as_deref(), &name)?
     } else {
-        let durable = durable(&all, options.database.as_deref(), &name)?;
+        let mounts = durable(&all, options.database.as_deref(), &name)?;
         let workload = Workload::of(&pod, &owner)?;
-        (durable, needs::of(&namespace, workload.kind, &options.wishes))
+        access::require(cluster, &needs::of(&namespace, workload.kind, &options.wishes), ROLE).await?;
+        // Before the helper pod is there: it would only be in the way of whoever works on the volume.
+        let store = Store::new(cluster.client.clone(), &namespace, "");
+        for mount in &mounts {
+            operation::refuse_if_unfinished(&store, &LockName::new(&super::lock(&mount.source, &name)), &namespace).await?;
+        }
+        mounts
     };
-    access::require(cluster, &needs, "dbmig-vacuum").await?;
+    let container = match options.container {
+        Some(_) => container,
+        None => container_with(&pod, &mounts, &container).to_owned(),
+    };
     let helper = Helper::beside(&pod, &container, id, &options.helper_image, &outliving(&mounts));
-    session.ui.say(&format!("looking at the volumes of pod/{name}"));
+    session.ui.say(&format!("looking at the volumes of {target}"));
     let seat = if options.punch {
         Seat::beside(cluster, stop, &pod, &container, helper.clone(), &mounts).await?
     } else {
         Seat::in_helper_pod(cluster, stop, helper.clone(), &mounts).await?
     };
-    Ok(Place { target: format!("pod/{name}"), namespace, pod, container, owner, helper, seat, mounts })
+    Ok(Place { target, namespace, pod, container, owner, helper, seat, mounts })
 }
 
 fn outliving(mounts: &[Mount]) -> Vec<Mount> {
@@ -158,6 +177,7 @@ pub(super) async fn spec(session: &Session, options: &Options, place: &Place) ->
             _ => workload.replicas(cluster, &place.namespace).await?,
         },
         workload,
+        growth: Growth::of(cluster, &place.namespace, &file.mount.source).await,
         mount: file.mount,
         inside: file.inside,
         shown: file.shown,
@@ -222,9 +242,7 @@ async fn refuse_strangers(cluster: &Cluster, place: &Place, spec: &Spec) -> Resu
     let mut strangers = Vec::new();
     for pod in users(cluster, &place.namespace, &spec.mount.source).await? {
         let name = pod.metadata.name.clone().unwrap_or_default();
-        if name == spec.helper.name
-            || name.starts_with("dbmig-") && pod.metadata.labels.as_ref().is_some_and(|l| l.contains_key("dbmig.dev/operation"))
-        {
+        if is_helper(&pod) {
             continue;
         }
         let owner = owner_of(cluster, &place.namespace, &pod.metadata).await?;

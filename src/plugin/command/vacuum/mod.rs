@@ -15,10 +15,11 @@ mod step;
 use super::Context;
 use super::operation::{self, Start};
 use super::session::Session;
+use crate::cluster::volume::Source;
 use crate::exit::Exit;
 use crate::failure::{Failure, Result};
 use crate::framework::{Recognised, Repair};
-use crate::plan::{LockName, Record, Step, Store};
+use crate::plan::{Record, Step, Store};
 
 pub use space::{KeepOld, Place};
 pub use spec::{Keep, Wishes};
@@ -84,20 +85,21 @@ async fn run_in(session: &Session, options: &Options) -> Result<Exit> {
 
 async fn look_and_run(session: &Session, options: &Options, id: &str, place: &look::Place) -> Result<Exit> {
     let spec = look::spec(session, options, place).await?;
-    let lock = lock(&spec);
-    let store = Store::new(session.cluster.client.clone(), &place.namespace, "");
-    operation::refuse_if_unfinished(&store, &LockName::new(&lock), &place.namespace).await?;
-    let mut seen = examine::examine(&place.seat.agent, &spec.database(), &spec.shown, &spec.wishes, false).await?;
+    let lock = lock(&spec.mount.source, &spec.pod);
+    let mut seen = examine::examine(&place.seat.agent, &spec, false).await?;
     if let Some((facts, examined)) = &mut seen {
         evidence::reconsider(&session.cluster, &session.stop, &place.seat.agent, &spec, facts, examined).await?;
     }
     let steps = step::steps(&spec);
     let managers = spec.workload.other_managers(&session.cluster, &place.namespace).await?;
-    preview::Preview::new(&spec, seen.as_ref(), &steps, &managers).show(session, options.dry_run)?;
+    preview::Preview::new(&place.target, &spec, seen.as_ref(), &steps, &managers).show(session, options.dry_run)?;
     if options.dry_run {
         return Ok(Exit::Done);
     }
-    let question = format!("Stop {} and vacuum {}?", spec.workload, spec.shown);
+    let question = match spec.replicas {
+        0 => format!("Vacuum {}? {} is at 0 replicas and stays there.", spec.shown, spec.workload),
+        _ => format!("Stop {} and vacuum {}?", spec.workload, spec.shown),
+    };
     if !options.yes && !session.ui.confirm(&session.stop, &question).await? {
         return Err(Failure::refused("not confirmed").state("nothing was changed"));
     }
@@ -110,11 +112,11 @@ async fn look_and_run(session: &Session, options: &Options, id: &str, place: &lo
 }
 
 /// Two vacuums of one volume exclude each other, whatever they were called on.
-fn lock(spec: &spec::Spec) -> String {
-    match &spec.mount.source {
-        crate::cluster::volume::Source::Claim(name) => format!("claim/{name}"),
-        crate::cluster::volume::Source::HostPath(path) => format!("hostpath/{path}"),
-        crate::cluster::volume::Source::WithPod(kind) => format!("{kind}/{}", spec.pod),
+fn lock(volume: &Source, pod: &str) -> String {
+    match volume {
+        Source::Claim(name) => format!("claim/{name}"),
+        Source::HostPath(path) => format!("hostpath/{path}"),
+        Source::WithPod(kind) => format!("{kind}/{pod}"),
     }
 }
 

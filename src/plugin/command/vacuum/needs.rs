@@ -2,38 +2,53 @@
 
 use super::spec::Wishes;
 use crate::cluster::access::Need;
+use crate::cluster::kind::Kind as TargetKind;
 use crate::cluster::workload::Kind;
 
-const ALWAYS: &[(&str, &str, &[&str])] = &[
+/// API group, resource, verbs.
+type Rule = (&'static str, &'static str, &'static [&'static str]);
+
+const ALWAYS: &[Rule] = &[
     ("", "pods", &["get", "list", "watch", "create", "delete"]),
     ("", "pods/exec", &["get", "create"]),
     ("", "configmaps", &["get", "list", "create", "update"]),
     ("coordination.k8s.io", "leases", &["get", "create", "update", "delete"]),
 ];
 
-/// The rights that punching holes beside a running application uses.
-pub(super) fn of_punch(namespace: &str) -> Vec<Need> {
-    let rules = [("pods", ["get", "list"]), ("pods/exec", ["get", "create"])];
-    rules.iter().flat_map(|(resource, verbs)| Need::all(namespace, "", resource, verbs)).collect()
+/// The rights that every vacuum uses, and those to find what was named.
+pub(super) fn to_find(namespace: &str, asked: TargetKind) -> Vec<Need> {
+    let mut rules = ALWAYS.to_vec();
+    rules.extend(reading(asked));
+    rules.iter().flat_map(|(group, resource, verbs)| Need::all(namespace, group, resource, verbs)).collect()
 }
 
-/// Every right that the steps use for a kind of workload and what the user asked for.
-pub(super) fn of(namespace: &str, kind: Kind, wishes: &Wishes) -> Vec<Need> {
-    let mut rules = ALWAYS.to_vec();
-    match kind {
-        Kind::StatefulSet => {
-            rules.extend([("apps", "statefulsets", &["get"] as &[&str]), ("apps", "statefulsets/scale", &["patch"])]);
-        }
-        Kind::Deployment => rules.extend([
-            ("apps", "replicasets", &["get"] as &[&str]),
-            ("apps", "deployments", &["get"]),
-            ("apps", "deployments/scale", &["patch"]),
-        ]),
-        Kind::ReplicaSet => {
-            rules.extend([("apps", "replicasets", &["get"] as &[&str]), ("apps", "replicasets/scale", &["patch"])]);
-        }
-        Kind::Pod => rules.push(("", "secrets", &["create"])),
+/// The rights that punching holes beside a running application uses, and those to find what was named.
+pub(super) fn of_punch(namespace: &str, asked: TargetKind) -> Vec<Need> {
+    let mut rules: Vec<Rule> = vec![("", "pods", &["get", "list"]), ("", "pods/exec", &["get", "create"])];
+    rules.extend(reading(asked));
+    rules.iter().flat_map(|(group, resource, verbs)| Need::all(namespace, group, resource, verbs)).collect()
+}
+
+fn reading(asked: TargetKind) -> Vec<Rule> {
+    match asked {
+        TargetKind::StatefulSet => vec![("apps", "statefulsets", &["get"])],
+        TargetKind::Deployment => vec![("apps", "deployments", &["get"]), ("apps", "replicasets", &["get", "list"])],
+        TargetKind::ReplicaSet => vec![("apps", "replicasets", &["get"])],
+        _ => Vec::new(),
     }
+}
+
+/// Every further right that the steps use for a kind of workload and what the user asked for.
+pub(super) fn of(namespace: &str, kind: Kind, wishes: &Wishes) -> Vec<Need> {
+    let of_kind: &[Rule] = match kind {
+        Kind::StatefulSet => &[("apps", "statefulsets", &["get"]), ("apps", "statefulsets/scale", &["patch"])],
+        Kind::Deployment => {
+            &[("apps", "replicasets", &["get"]), ("apps", "deployments", &["get"]), ("apps", "deployments/scale", &["patch"])]
+        }
+        Kind::ReplicaSet => &[("apps", "replicasets", &["get"]), ("apps", "replicasets/scale", &["patch"])],
+        Kind::Pod => &[("", "secrets", &["create"])],
+    };
+    let mut rules = of_kind.to_vec();
     if wishes.scratch.is_some() || wishes.keep_old.is_some() {
         rules.push(("", "persistentvolumeclaims", &["get", "create", "delete"]));
     }

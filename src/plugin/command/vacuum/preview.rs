@@ -39,7 +39,13 @@ pub(super) struct Preview {
 }
 
 impl Preview {
-    pub(super) fn new(spec: &Spec, seen: Option<&(Facts, Examined)>, steps: &[Box<dyn Step>], managers: &[String]) -> Self {
+    pub(super) fn new(
+        target: &str,
+        spec: &Spec,
+        seen: Option<&(Facts, Examined)>,
+        steps: &[Box<dyn Step>],
+        managers: &[String],
+    ) -> Self {
         let examined = seen.map(|(_, examined)| examined.clone());
         let journal = match seen {
             Some((facts, _)) => facts.side_files.iter().find(|side| side.hot).map(|side| {
@@ -53,7 +59,7 @@ impl Preview {
         };
         let bytes = examined.as_ref().map_or(0, |examined| examined.bytes + 3 * examined.expected_bytes);
         Self {
-            target: format!("pod/{}", spec.pod),
+            target: target.to_owned(),
             container: spec.container.clone(),
             database: spec.shown.clone(),
             volume: spec.volume_name(),
@@ -64,7 +70,10 @@ impl Preview {
             examined,
             seconds_without_writes: STOP_AND_START + bytes / SLOW_DISK,
             repair: spec.wishes.repair,
-            steps: steps.iter().map(|step| Planned::new(step.as_ref(), seen.map(|(_, examined)| examined))).collect(),
+            steps: steps
+                .iter()
+                .map(|step| Planned::new(step.as_ref(), spec.replicas, seen.map(|(_, examined)| examined)))
+                .collect(),
         }
     }
 
@@ -99,7 +108,7 @@ impl Preview {
         }
         figure("no writes", format!("for about {} s", self.seconds_without_writes));
         if let Some(examined) = &self.examined {
-            for (name, text) in decisions(examined, self.repair) {
+            for (name, text) in decisions(examined, self.repair, self.replicas) {
                 figure(name, text);
             }
             lines.push(String::new());
@@ -120,8 +129,9 @@ struct Planned {
 }
 
 impl Planned {
-    fn new(step: &dyn Step, examined: Option<&Examined>) -> Self {
-        Self { title: step.title(), needed: examined.is_none_or(|examined| needed(step.id(), examined)) }
+    fn new(step: &dyn Step, replicas: i32, examined: Option<&Examined>) -> Self {
+        let runs = replicas > 0 || !matches!(step.id(), "stop-writers" | "start-writers" | "await-ready");
+        Self { title: step.title(), needed: runs && examined.is_none_or(|examined| needed(step.id(), examined)) }
     }
 
     fn in_words(&self) -> String {
@@ -144,7 +154,7 @@ fn replicas(count: i32) -> String {
     if count == 1 { "1 replica".to_owned() } else { format!("{count} replicas") }
 }
 
-fn decisions(examined: &Examined, repair: bool) -> Vec<(&'static str, String)> {
+fn decisions(examined: &Examined, repair: bool, replicas: i32) -> Vec<(&'static str, String)> {
     let mut lines = vec![("framework", framework(&examined.framework, repair))];
     match &examined.profile {
         Some(profile) => lines.push(("profile", format!("{}: {}", profile.name, profile.says))),
@@ -162,6 +172,9 @@ fn decisions(examined: &Examined, repair: bool) -> Vec<(&'static str, String)> {
     lines.push((
         "old file",
         match &examined.keep_old {
+            KeepOld::Beside if replicas == 0 => {
+                "goes as soon as the new one is proven and in place: nothing runs that must get Ready".to_owned()
+            }
             KeepOld::Beside => "stays until the application is Ready again; undo puts it back".to_owned(),
             KeepOld::At(place) => format!("is kept: {}", in_words(place)),
             KeepOld::No => "is not kept: no undo once the new one is in place".to_owned(),

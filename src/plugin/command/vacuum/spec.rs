@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::evidence::Migrator;
 use super::space::{KeepOld, Place};
+use crate::cluster::claim::Growth;
 use crate::cluster::helper::Helper;
 use crate::cluster::volume::{Mount, Source};
 use crate::cluster::workload::Workload;
@@ -64,6 +65,8 @@ pub(super) struct Spec {
     pub helper: Helper,
     /// Architecture of its node.
     pub arch: String,
+    /// Whether the volume can be made larger, as far as that is known.
+    pub growth: Option<Growth>,
     /// Whose image has the migration files.
     pub migrator: Option<Migrator>,
 }

@@ -68,7 +68,7 @@ impl Step for Examine {
     async fn act(&self, run: &Run) -> Result<String> {
         let spec = &self.0.spec;
         let agent = self.0.agent(run).await?;
-        let (facts, mut examined) = examine::examine(&agent, &spec.database(), &spec.shown, &spec.wishes, true)
+        let (facts, mut examined) = examine::examine(&agent, spec, true)
             .await
             .map_err(|failure| if failure.passing { failure } else { failure.take_back() })?
             .ok_or_else(|| Failure::failed(format!("{} can't be read although it was settled", spec.shown)).take_back())?;
@@ -163,6 +163,7 @@ impl Step for Rebuild {
         // From a scratch volume it may have been on its way to the database's.
         let call = wire::Remove { paths: vec![self.0.new_file(&examined), self.0.spec.beside("new")] };
         agent.ask(call, None).await.map_err(|error| error.into_failure("remove the new file"))?;
+        self.0.forget_here(run, NEW_HERE).await?;
         for name in [REBUILT, PROOF] {
             run.memory.forget(name);
         }

@@ -1,5 +1,6 @@
-//! The helper pod and the scratch volume: made before the work, removed after it.
+//! The helper pod and the volumes apart: made before the work, removed after it.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -9,10 +10,12 @@ use serde_json::json;
 
 use super::super::examine::Examined;
 use super::super::space::{KeepOld, Place, Room};
-use super::{Desk, EXAMINED, KEEP_SCRATCH, scratch};
+use super::{Apart, Desk, EXAMINED, KEEP_APART, KEPT, NEW_HERE};
 use crate::cluster::MANAGED_BY;
 use crate::cluster::bare_pod;
 use crate::cluster::error::translate;
+use crate::cluster::helper::{Helper, Identity};
+use crate::cluster::volume::Source;
 use crate::failure::{Failure, Result};
 use crate::plan::{Look, Run, Step};
 
@@ -39,7 +42,7 @@ impl Step for Prepare {
     }
 
     async fn back(&self, run: &Run) -> Result<String> {
-        self.0.spec.helper.delete(&run.cluster).await?;
+        self.0.remove_helper(run).await?;
         Ok(String::new())
     }
 }
@@ -58,57 +61,68 @@ impl Step for Scratch {
     }
 
     async fn look(&self, run: &Run) -> Result<Look> {
-        Ok(if scratch(run.memory.recall(EXAMINED)?.as_ref()).is_some() { Look::Todo } else { Look::NotNeeded })
+        Ok(if self.0.apart(run.memory.recall(EXAMINED)?.as_ref()).is_empty() { Look::NotNeeded } else { Look::Todo })
     }
 
     async fn act(&self, run: &Run) -> Result<String> {
         let examined: Examined = run.memory.need(EXAMINED)?;
-        let Some(place) = scratch(Some(&examined)) else { return Ok(String::new()) };
-        let summary = if let Place::Claim { class } = &place {
-            self.make_claim(run, class.as_deref(), &examined).await?
-        } else {
-            String::new()
-        };
+        let (mut made, mut claims) = (Vec::new(), BTreeMap::new());
+        for apart in self.0.apart(Some(&examined)) {
+            if let Place::Claim { class } = &apart.place {
+                made.push(make_claim(run, class.as_deref(), &apart).await?);
+                claims.insert(apart.volume.to_owned(), Source::Claim(apart.claim));
+            }
+        }
+        self.0.hand_over(run, claims).await?;
         self.0.agent_again(run).await?;
-        Ok(summary)
+        Ok(made.join(", "))
     }
 
     async fn back(&self, run: &Run) -> Result<String> {
-        self.0.spec.helper.delete(&run.cluster).await?;
-        if run.memory.recall::<bool>(KEEP_SCRATCH)?.is_some() {
-            return Ok(format!("persistentvolumeclaim/{} stays: it holds what was written since", self.0.spec.helper.name));
+        for pod in [&self.0.usher(), &self.0.spec.helper] {
+            pod.delete(&run.cluster).await?;
         }
-        remove_claim(run, &self.0.spec.helper.name).await
+        let mut said = Vec::new();
+        // Only what was decided on: a user without rights on claims has none.
+        for apart in self.0.apart(run.memory.recall(EXAMINED)?.as_ref()) {
+            if !matches!(apart.place, Place::Claim { .. }) {
+                continue;
+            }
+            said.push(if apart.volume == KEPT && run.memory.recall::<bool>(KEEP_APART)?.is_some() {
+                format!("persistentvolumeclaim/{} stays: it holds what was written since", apart.claim)
+            } else {
+                remove_claim(run, &apart.claim).await?
+            });
+        }
+        said.retain(|line| !line.is_empty());
+        Ok(said.join(", "))
     }
 }
 
-impl Scratch {
-    async fn make_claim(&self, run: &Run, class: Option<&str>, examined: &Examined) -> Result<String> {
-        let name = &self.0.spec.helper.name;
-        let claims = claims(run);
-        if claims.get_opt(name).await.map_err(|error| translate(&error, &format!("read persistentvolumeclaim/{name}")))?.is_some()
-        {
-            return Ok(format!("persistentvolumeclaim/{name} is there"));
-        }
-        let mebibytes = bytes_needed(examined).div_ceil(1 << 20);
-        let claim: PersistentVolumeClaim = serde_json::from_value(json!({
-            "metadata": {"name": name, "labels": {"app.kubernetes.io/managed-by": MANAGED_BY, "dbmig.dev/operation": run.id}},
-            "spec": {"accessModes": ["ReadWriteOnce"], "storageClassName": class, "resources": {"requests": {"storage": format!("{mebibytes}Mi")}}},
-        }))
-        .map_err(|error| Failure::failed(format!("cannot describe the scratch volume: {error}")))?;
-        claims
-            .create(&PostParams::default(), &claim)
-            .await
-            .map_err(|error| translate(&error, &format!("create persistentvolumeclaim/{name}")))?;
-        Ok(format!("persistentvolumeclaim/{name}, {mebibytes} MiB"))
+async fn make_claim(run: &Run, class: Option<&str>, apart: &Apart) -> Result<String> {
+    let name = &apart.claim;
+    if is_there(run, name).await? {
+        return Ok(format!("persistentvolumeclaim/{name} is there"));
     }
+    // With an eighth on top: file systems keep some for themselves.
+    let mebibytes = (apart.bytes * 9 / 8 + (16 << 20)).div_ceil(1 << 20);
+    let claim: PersistentVolumeClaim = serde_json::from_value(json!({
+        "metadata": {"name": name, "labels": {"app.kubernetes.io/managed-by": MANAGED_BY, "dbmig.dev/operation": run.id}},
+        "spec": {"accessModes": ["ReadWriteOnce"], "storageClassName": class, "resources": {"requests": {"storage": format!("{mebibytes}Mi")}}},
+    }))
+    .map_err(|error| Failure::failed(format!("cannot describe the scratch volume: {error}")))?;
+    claims(run)
+        .create(&PostParams::default(), &claim)
+        .await
+        .map_err(|error| translate(&error, &format!("create persistentvolumeclaim/{name}")).take_back())?;
+    Ok(format!("persistentvolumeclaim/{name}, {mebibytes} MiB"))
 }
 
-/// With an eighth on top: file systems keep some for themselves.
-fn bytes_needed(examined: &Examined) -> u64 {
-    let new = if matches!(examined.room, Room::Scratch(_)) { examined.expected_bytes } else { 0 };
-    let old = if matches!(examined.keep_old, KeepOld::At(_)) { examined.bytes } else { 0 };
-    (new + old) * 9 / 8 + (16 << 20)
+/// Whether there is a claim of this name that is not on its way out.
+pub(super) async fn is_there(run: &Run, name: &str) -> Result<bool> {
+    let claim =
+        claims(run).get_opt(name).await.map_err(|error| translate(&error, &format!("read persistentvolumeclaim/{name}")))?;
+    Ok(claim.is_some_and(|claim| claim.metadata.deletion_timestamp.is_none()))
 }
 
 /// Removes the helper pod and what else the operation has left in the cluster.
@@ -129,19 +143,49 @@ impl Step for CleanUp {
     }
 
     async fn act(&self, run: &Run) -> Result<String> {
-        let helper = &self.0.spec.helper;
-        helper.delete(&run.cluster).await?;
-        if self.0.spec.workload.kind == crate::cluster::workload::Kind::Pod {
+        self.0.remove_helper(run).await?;
+        self.0.forget_here(run, NEW_HERE).await?;
+        let Some(examined) = run.memory.recall::<Examined>(EXAMINED)? else { return Ok(String::new()) };
+        if matches!(examined.room, Room::Scratch(Place::Claim { .. })) {
+            remove_claim(run, &self.0.spec.helper.name).await?;
+        }
+        Ok(match examined.keep_old {
+            KeepOld::At(Place::Claim { .. }) => {
+                format!(
+                    "the old file stays on persistentvolumeclaim/{}: delete it when undo is not wanted any more",
+                    self.0.kept_claim()
+                )
+            }
+            KeepOld::At(Place::Local) => format!("the old file stays in {}", self.0.old_here(run)?),
+            KeepOld::At(Place::Node) | KeepOld::Beside | KeepOld::No => String::new(),
+        })
+    }
+}
+
+impl Desk {
+    /// Gives new volumes, which belong to root, to the group of a helper that is somebody else. As fsGroup of the helper
+    /// pod itself, that group would be given to all files of the database's volume too.
+    async fn hand_over(&self, run: &Run, claims: BTreeMap<String, Source>) -> Result<()> {
+        let identity = &self.spec.helper.identity;
+        let Some(group) = identity.group_of_new_volumes().filter(|_| !claims.is_empty()) else { return Ok(()) };
+        let identity = Identity { fs_group: Some(group), ..identity.clone() };
+        let usher = Helper { volumes: claims, identity, node: self.node(run).await?, ..self.usher() };
+        usher.ensure(&run.cluster, &run.stop).await.map_err(Failure::take_back)?;
+        usher.delete(&run.cluster).await
+    }
+
+    /// The pod that [`Desk::hand_over`] lets the volumes be mounted by once.
+    fn usher(&self) -> Helper {
+        Helper { name: format!("{}-volume", self.spec.helper.name), volumes: BTreeMap::new(), ..self.spec.helper.clone() }
+    }
+
+    /// Removes the helper pod, and the saved spec of a bare pod, which runs again by now.
+    async fn remove_helper(&self, run: &Run) -> Result<()> {
+        self.spec.helper.delete(&run.cluster).await?;
+        if self.spec.workload.kind == crate::cluster::workload::Kind::Pod {
             bare_pod::forget(&run.cluster, &run.namespace, &run.id).await?;
         }
-        let examined: Option<Examined> = run.memory.recall(EXAMINED)?;
-        match examined.map(|examined| (examined.room, examined.keep_old)) {
-            Some((_, KeepOld::At(Place::Claim { .. }))) => {
-                Ok(format!("the old file stays on persistentvolumeclaim/{}", helper.name))
-            }
-            Some((Room::Scratch(Place::Claim { .. }), _)) => remove_claim(run, &helper.name).await,
-            _ => Ok(String::new()),
-        }
+        Ok(())
     }
 }
 

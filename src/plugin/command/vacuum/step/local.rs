@@ -32,6 +32,29 @@ impl Desk {
         Ok(format!("kept in {} on this machine", path.display()))
     }
 
+    /// Removes a copy from this machine that is not needed any more. One on another machine stays there.
+    pub(super) async fn forget_here(&self, run: &Run, name: &str) -> Result<()> {
+        let Some(copy) = run.memory.recall::<LocalCopy>(name)? else { return Ok(()) };
+        let path = Path::new(&copy.path);
+        match tokio::fs::remove_file(path).await {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                return Err(Failure::failed(format!("cannot remove {}", copy.path)).fact(error.to_string()));
+            }
+            _ => {}
+        }
+        if let Some(folder) = path.parent() {
+            // It goes with its last copy.
+            let _ = tokio::fs::remove_dir(folder).await;
+        }
+        run.memory.forget(name);
+        Ok(())
+    }
+
+    /// Where the old file is kept on the user's machine.
+    pub(super) fn old_here(&self, run: &Run) -> Result<String> {
+        Ok(run.memory.need::<LocalCopy>(super::OLD_HERE)?.path)
+    }
+
     /// Sees to it that a file is on the helper's disk, from the copy on this machine if the helper pod lost it.
     pub(super) async fn have_on_helper(&self, agent: &Agent, run: &Run, file: &str, name: &str) -> Result<()> {
         let call = Stat { paths: vec![file.to_owned()], hash: false };

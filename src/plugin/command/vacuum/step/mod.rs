@@ -35,10 +35,18 @@ const NEW_HERE: &str = "newHere";
 const OLD_HERE: &str = "oldHere";
 /// Name in the memory that says that the new file is in place.
 const SWAPPED: &str = "swapped";
-/// Name in the memory that says that the scratch volume holds something nobody else has.
-const KEEP_SCRATCH: &str = "keepScratch";
-/// The volume in the helper pod for scratch files.
+/// Name in the memory that says that what is kept apart holds rows that the database does not have.
+const KEEP_APART: &str = "keepApart";
+/// Name in the memory of what an undo set aside and why, in words.
+const ASIDE: &str = "aside";
+/// Name in the memory of what an undo set aside on the user's machine.
+const ASIDE_HERE: &str = "asideHere";
+/// Name in the memory of the uid of a bare pod that was created again.
+const POD_AGAIN: &str = "podAgain";
+/// The volume in the helper pod where the new file is built, when that is not beside the old one.
 const SCRATCH: &str = "dbmig-scratch";
+/// The volume in the helper pod where the old file is kept, when that is not beside the new one.
+const KEPT: &str = "dbmig-kept";
 
 /// What the steps share: the spec, and the helper once it is up.
 pub(super) struct Desk {
@@ -65,7 +73,7 @@ impl Desk {
     }
 
     async fn bring_up(&self, run: &Run) -> Result<Agent> {
-        let mut helper = self.helper(run)?;
+        let mut helper = self.helper(run).await?;
         helper.node = self.node(run).await?;
         helper.ensure(&run.cluster, &run.stop).await?;
         let agent = Agent::install(
@@ -89,20 +97,42 @@ impl Desk {
         Ok(in_use.or_else(|| if anywhere { None } else { self.spec.helper.node.clone() }))
     }
 
-    /// The helper pod, with a scratch volume if one was decided on.
-    fn helper(&self, run: &Run) -> Result<Helper> {
+    /// The helper pod, with the volumes apart that were decided on. A claim that is not made yet, or gone again, would
+    /// keep the pod from starting.
+    async fn helper(&self, run: &Run) -> Result<Helper> {
         let mut helper = self.spec.helper.clone();
-        match scratch(run.memory.recall(EXAMINED)?.as_ref()) {
-            Some(Place::Claim { .. }) => {
-                helper.volumes.insert(SCRATCH.to_owned(), Source::Claim(helper.name.clone()));
-            }
-            // What is kept on the user's machine is worked on here.
-            Some(Place::Node | Place::Local) => {
-                helper.volumes.insert(SCRATCH.to_owned(), Source::WithPod("emptyDir".to_owned()));
-            }
-            None => {}
+        for apart in self.apart(run.memory.recall(EXAMINED)?.as_ref()) {
+            let source = match apart.place {
+                Place::Claim { .. } if !helper::is_there(run, &apart.claim).await? => continue,
+                Place::Claim { .. } => Source::Claim(apart.claim),
+                // What is kept on the user's machine is worked on here.
+                Place::Node | Place::Local => Source::WithPod("emptyDir".to_owned()),
+            };
+            helper.volumes.insert(apart.volume.to_owned(), source);
+            helper.identity.groups.extend(self.spec.helper.identity.group_of_new_volumes());
         }
         Ok(helper)
+    }
+
+    /// The volumes apart that a decision needs: one for the new file, one for the old.
+    fn apart(&self, examined: Option<&Examined>) -> Vec<Apart> {
+        let Some(examined) = examined else { return Vec::new() };
+        let mut needed = Vec::new();
+        if let Room::Scratch(place) = &examined.room {
+            let (place, claim) = (place.clone(), self.spec.helper.name.clone());
+            needed.push(Apart { volume: SCRATCH, place, claim, bytes: examined.expected_bytes });
+        }
+        if let KeepOld::At(place) = &examined.keep_old {
+            // An undo sets the new file aside there, and it may have grown.
+            let bytes = examined.bytes + 2 * examined.expected_bytes;
+            needed.push(Apart { volume: KEPT, place: place.clone(), claim: self.kept_claim(), bytes });
+        }
+        needed
+    }
+
+    /// Name of the claim for the old file.
+    fn kept_claim(&self) -> String {
+        format!("{}-old", self.spec.helper.name)
     }
 
     /// Path of the new file while it is built.
@@ -115,9 +145,9 @@ impl Desk {
         }
     }
 
-    /// Path of the old file's copy on the scratch volume.
+    /// Path of the old file's copy.
     fn old_copy(&self) -> String {
-        Helper::path(SCRATCH, &format!("{}.dbmig-{}.old", file_name(&self.spec.inside), self.spec.helper.operation))
+        Helper::path(KEPT, &format!("{}.dbmig-{}.old", file_name(&self.spec.inside), self.spec.helper.operation))
     }
 
     fn timeout(&self) -> Duration {
@@ -129,13 +159,16 @@ fn file_name(path: &str) -> &str {
     path.rsplit('/').next().unwrap_or(path)
 }
 
-/// The place apart that a decision needs, for the new file or the old one.
-fn scratch(examined: Option<&Examined>) -> Option<Place> {
-    let examined = examined?;
-    match (&examined.room, &examined.keep_old) {
-        (Room::Scratch(place), _) | (_, KeepOld::At(place)) => Some(place.clone()),
-        _ => None,
-    }
+/// A volume of the helper pod apart from the database's.
+struct Apart {
+    /// Its name in the pod.
+    volume: &'static str,
+    /// What it is.
+    place: Place,
+    /// Name of the claim, if it is one.
+    claim: String,
+    /// What it must hold, in bytes.
+    bytes: u64,
 }
 
 /// All steps in order.

@@ -1,17 +1,21 @@
 //! Waiting until the application is well again.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use k8s_openapi::api::core::v1::{Event, Pod};
 use kube::api::{Api, ListParams, LogParams};
+use tokio::time::Instant;
 
 use super::Desk;
 use crate::cluster::pods::{Verdict, Wait, is_ready, statuses, why_not_ready};
 use crate::cluster::volume::mounts_source;
 use crate::failure::Result;
-use crate::plan::{Look, Run, Step};
+use crate::plan::{ATTENTION, Look, Run, Step};
 
+/// How long a container without a readiness probe must run before it counts as Ready.
+const PROBATION: Duration = Duration::from_secs(3);
 /// Lines of a failing container's log that are shown.
 const LOG_LINES: i64 = 5;
 
@@ -29,39 +33,78 @@ impl Step for Await {
     }
 
     async fn look(&self, _run: &Run) -> Result<Look> {
-        Ok(if self.0.spec.replicas == 0 { Look::Done } else { Look::Todo })
+        Ok(if self.0.spec.replicas == 0 { Look::NotNeeded } else { Look::Todo })
     }
 
     async fn act(&self, run: &Run) -> Result<String> {
         let what = format!("{} to get Ready", self.0.spec.workload);
-        let wait = Wait { namespace: &run.namespace, fields: "", limit: self.0.timeout(), what: &what };
-        let mut last = None;
-        let ready = wait
-            .until(&run.cluster, &run.stop, |pods| {
-                let Some(pod) = pods.iter().find(|pod| self.is_application(pod)) else {
-                    return Verdict::Waiting("no pod has been created yet".to_owned());
-                };
-                last = Some(pod.clone());
-                if is_ready(pod) {
-                    Verdict::Met(pod.metadata.name.clone().unwrap_or_default())
-                } else {
-                    Verdict::Waiting(why_not_ready(pod))
+        let until = Instant::now() + self.0.timeout();
+        let unrepaired = run.memory.recall::<String>(ATTENTION)?.is_some();
+        loop {
+            let limit = until.saturating_duration_since(Instant::now());
+            let wait = Wait { namespace: &run.namespace, fields: "", limit, what: &what };
+            let mut last = None;
+            let met = wait
+                .until(&run.cluster, &run.stop, |pods| {
+                    let Some(pod) = pods.iter().find(|pod| self.is_application(pod)) else {
+                        return Verdict::Waiting("no pod has been created yet".to_owned());
+                    };
+                    last = Some(pod.clone());
+                    let why = why_not_ready(pod);
+                    if is_ready(pod) || unrepaired && why.contains("CrashLoopBackOff") {
+                        Verdict::Met(pod.clone())
+                    } else {
+                        Verdict::Waiting(why)
+                    }
+                })
+                .await;
+            let pod = match (met, last) {
+                (Ok(pod), _) => pod,
+                (Err(mut failure), Some(pod)) => {
+                    if Instant::now() >= until {
+                        failure.message =
+                            format!("{} did not get Ready within {} s", self.0.spec.workload, self.0.timeout().as_secs());
+                    }
+                    let facts = evidence(run, &pod).await;
+                    return Err(failure.facts(facts).state("the new database is in place; the old one is still there"));
                 }
-            })
-            .await;
-        match ready {
-            Ok(pod) => Ok(format!("pod/{pod} is Ready")),
-            Err(failure) => Err(match last {
-                Some(pod) => {
-                    failure.facts(evidence(run, &pod).await).state("the new database is in place; the old one is still there")
-                }
-                None => failure,
-            }),
+                (Err(failure), None) => return Err(failure),
+            };
+            let name = pod.metadata.name.as_deref().unwrap_or_default();
+            if !is_ready(&pod) {
+                return Ok(format!("pod/{name} still crash-loops, since the migration was left as it is"));
+            }
+            if self.stays_ready(run, &pod).await? {
+                return Ok(format!("pod/{name} is Ready"));
+            }
         }
     }
 }
 
 impl Await {
+    /// Without a readiness probe a container is Ready from its first moment on, also one that ends in the next.
+    async fn stays_ready(&self, run: &Run, pod: &Pod) -> Result<bool> {
+        let containers = pod.spec.as_ref().map(|spec| spec.containers.as_slice()).unwrap_or_default();
+        let probed = |name: &str| containers.iter().any(|c| c.name == name && c.readiness_probe.is_some());
+        if probed(&self.0.spec.container) {
+            return Ok(true);
+        }
+        let restarts = |pod: &Pod| statuses(pod).map(|status| status.restart_count).sum::<i32>();
+        let what = format!("{} to stay Ready", self.0.spec.workload);
+        let wait = Wait { namespace: &run.namespace, fields: "", limit: 2 * PROBATION, what: &what };
+        let falling = wait.until(&run.cluster, &run.stop, |pods| {
+            let same = pods.iter().find(|now| now.metadata.uid == pod.metadata.uid);
+            match same.is_some_and(|now| is_ready(now) && restarts(now) == restarts(pod)) {
+                true => Verdict::Waiting(String::new()),
+                false => Verdict::Met(()),
+            }
+        });
+        match tokio::time::timeout(PROBATION, falling).await {
+            Ok(fell) => fell.map(|()| false),
+            Err(_) => Ok(true),
+        }
+    }
+
     fn is_application(&self, pod: &Pod) -> bool {
         let spec = &self.0.spec;
         let helper = pod.metadata.name.as_deref() == Some(&spec.helper.name);
@@ -69,20 +112,21 @@ impl Await {
     }
 }
 
-/// Why a pod is not well: last lines of each failing container, and the newest warnings. What may not be read is left out.
+/// Why a pod is not well: last lines of each container that is not ready, and the newest warnings. What may not be read is left out.
 async fn evidence(run: &Run, pod: &Pod) -> Vec<String> {
     let name = pod.metadata.name.clone().unwrap_or_default();
     let pods: Api<Pod> = Api::namespaced(run.cluster.client.clone(), &run.namespace);
     let mut lines = Vec::new();
     for status in statuses(pod).filter(|status| !status.ready) {
-        let ended =
-            |state: &Option<k8s_openapi::api::core::v1::ContainerState>| state.as_ref().is_some_and(|s| s.terminated.is_some());
-        if !ended(&status.state) && !ended(&status.last_state) {
+        let state = status.state.as_ref();
+        let has_log = state.is_some_and(|state| state.running.is_some() || state.terminated.is_some());
+        let ended_before = status.last_state.as_ref().is_some_and(|state| state.terminated.is_some());
+        if !has_log && !ended_before {
             continue;
         }
         let params = LogParams {
             container: Some(status.name.clone()),
-            previous: !ended(&status.state),
+            previous: !has_log,
             tail_lines: Some(LOG_LINES),
             ..LogParams::default()
         };

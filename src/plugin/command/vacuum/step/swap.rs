@@ -7,7 +7,7 @@ use dbmig_wire::{self as wire, Proof, Restored, Stat};
 
 use super::super::examine::Examined;
 use super::super::space::{KeepOld, Place, Room};
-use super::{Desk, EXAMINED, NEW_HERE, OLD_COPY, OLD_HERE, PROOF, SWAPPED};
+use super::{ASIDE, ASIDE_HERE, Desk, EXAMINED, KEEP_APART, NEW_HERE, OLD_COPY, OLD_HERE, PROOF, SWAPPED};
 use crate::cluster::agent::{Agent, AskError};
 use crate::failure::{Failure, Result};
 use crate::plan::{Look, Run, Step};
@@ -53,8 +53,9 @@ impl Step for CopyOld {
     }
 
     async fn back(&self, run: &Run) -> Result<String> {
+        self.0.forget_here(run, OLD_HERE).await?;
         run.memory.forget(OLD_COPY);
-        Ok(String::new()) // The copy goes with its volume.
+        Ok(String::new()) // A copy in the cluster goes with its volume.
     }
 }
 
@@ -125,6 +126,7 @@ impl Step for Swap {
         if there.files.first().is_none_or(Option::is_none) {
             return Ok("it had not been swapped".to_owned());
         }
+        self.0.settle(&agent, run).await?;
         let call = wire::Restore { database: self.0.spec.database(), old, set_aside: self.0.spec.beside("undone") };
         let restored = agent.ask(call, Some(&run.events)).await.map_err(|error| error.into_failure("put the old file back"))?;
         run.memory.forget(SWAPPED);
@@ -190,11 +192,10 @@ impl Desk {
         Ok(beside)
     }
 
-    /// Puts the old file's copy back from the scratch volume, and keeps there what it replaces.
+    /// Puts the old file's copy back from where it is kept, and keeps there what it replaces, if rows were written into that.
     async fn put_copy_back(&self, agent: &Agent, run: &Run) -> Result<String> {
         let Some(copy) = run.memory.recall::<Proof>(OLD_COPY)? else { return Ok("it had not been swapped".to_owned()) };
         let (examined, database): (Examined, String) = (run.memory.need(EXAMINED)?, self.spec.database());
-        let aside = format!("{}.undone", self.old_copy());
         let failed = |what: &'static str| move |error: AskError| error.into_failure(what);
         let there =
             agent.ask(Stat { paths: vec![database.clone()], hash: false }, None).await.map_err(failed("look at the database"))?;
@@ -204,9 +205,8 @@ impl Desk {
         }
         self.have_on_helper(agent, run, &self.old_copy(), OLD_HERE).await?;
         if now.is_some() {
-            let keep = wire::Copy { from: database.clone(), to: aside, replace: true, like: None, expect_sha256: None };
-            agent.job("set-aside", keep, &run.events, &run.stop).await.map_err(failed("set the new file aside"))?;
-            run.memory.keep(super::KEEP_SCRATCH, &true)?;
+            self.settle(agent, run).await?;
+            self.set_aside(agent, run, &examined).await?;
         }
         let call = wire::Replace {
             database,
@@ -217,7 +217,41 @@ impl Desk {
             like: examined.like,
         };
         agent.job("put-back", call, &run.events, &run.stop).await.map_err(failed("put the old file back"))?;
-        Ok(format!("the file that was in place is kept on persistentvolumeclaim/{}", self.spec.helper.name))
+        run.memory.forget(SWAPPED);
+        Ok(run.memory.recall(ASIDE)?.unwrap_or_else(|| "nothing had been written since".to_owned()))
+    }
+
+    /// Keeps the file that is to be replaced, unless the old one has all of its rows. Says what the old one lacks.
+    async fn set_aside(&self, agent: &Agent, run: &Run, examined: &Examined) -> Result<()> {
+        let database = self.spec.database();
+        let call = wire::Since { old: self.old_copy(), new: database.clone() };
+        let written = agent
+            .job("since", call, &run.events, &run.stop)
+            .await
+            .map_err(|error| error.into_failure("compare the old file with the new one"))?;
+        if written.is_empty() {
+            return Ok(());
+        }
+        let aside = format!("{}.undone", self.old_copy());
+        let keep = wire::Copy { from: database, to: aside.clone(), replace: true, like: None, expect_sha256: None };
+        let proof = agent
+            .job("set-aside", keep, &run.events, &run.stop)
+            .await
+            .map_err(|error| error.into_failure("set the new file aside"))?;
+        let place = if examined.keep_old == KeepOld::At(Place::Local) {
+            self.bring_here(agent, run, &aside, ASIDE_HERE, &proof).await?
+        } else {
+            run.memory.keep(KEEP_APART, &true)?;
+            format!("kept on persistentvolumeclaim/{}", self.kept_claim())
+        };
+        run.memory.keep(ASIDE, &format!("{}; the file that has them is {place}", not_in_the_old(&written)))
+    }
+
+    /// The application may have been killed in the middle of a transaction, on the new file too.
+    async fn settle(&self, agent: &Agent, run: &Run) -> Result<()> {
+        let call = wire::Settle { database: self.spec.database() };
+        agent.ask(call, Some(&run.events)).await.map_err(|error| error.into_failure(&format!("settle {}", self.spec.shown)))?;
+        Ok(())
     }
 
     /// Rows that the application wrote into the new file are not in the old one: say so, and keep them.
@@ -230,14 +264,14 @@ impl Desk {
                 .map_err(|error| error.into_failure("remove the new file"))?;
             return Ok("nothing had been written since".to_owned());
         }
-        let tables: Vec<String> =
-            restored.written_since.iter().map(|table| format!("{} rows of {}", table.rows, table.name)).collect();
         let name = aside.rsplit('/').next().unwrap_or_default();
-        Ok(format!(
-            "written since the swap and not in the old file: {}; they are kept in {name} beside the database",
-            tables.join(", ")
-        ))
+        Ok(format!("{}; they are kept in {name} beside the database", not_in_the_old(&restored.written_since)))
     }
+}
+
+fn not_in_the_old(written: &[wire::TableRows]) -> String {
+    let tables: Vec<String> = written.iter().map(|table| format!("{} rows of {}", table.rows, table.name)).collect();
+    format!("written since the swap and not in the old file: {}", tables.join(", "))
 }
 
 /// Lets the old file go: the application is well on the new one.

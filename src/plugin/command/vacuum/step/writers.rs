@@ -5,8 +5,9 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use k8s_openapi::api::core::v1::Pod;
 
-use super::Desk;
+use super::{Desk, POD_AGAIN};
 use crate::cluster::bare_pod;
+use crate::cluster::helper::is_helper;
 use crate::cluster::pods::{Verdict, Wait};
 use crate::cluster::volume::{users, uses};
 use crate::cluster::workload::Kind;
@@ -27,6 +28,7 @@ impl Step for Stop {
         let spec = &self.0.spec;
         match spec.workload.kind {
             Kind::Pod => format!("stop {} (it is created again from its saved spec)", spec.workload),
+            _ if spec.replicas == 0 => format!("see that {} (0 replicas) runs nowhere", spec.workload),
             _ => format!("stop {} ({} → 0 replicas)", spec.workload, spec.replicas),
         }
     }
@@ -65,11 +67,15 @@ impl Step for Start {
         let spec = &self.0.spec;
         match spec.workload.kind {
             Kind::Pod => format!("create {} again", spec.workload),
+            _ if spec.replicas == 0 => format!("leave {} at 0 replicas", spec.workload),
             _ => format!("start {} (0 → {} replicas)", spec.workload, spec.replicas),
         }
     }
 
     async fn look(&self, run: &Run) -> Result<Look> {
+        if self.0.spec.replicas == 0 {
+            return Ok(Look::NotNeeded);
+        }
         self.0.look_started(run).await
     }
 
@@ -87,7 +93,11 @@ impl Desk {
     async fn stop_writers(&self, run: &Run) -> Result<()> {
         let spec = &self.spec;
         match spec.workload.kind {
-            Kind::Pod => bare_pod::save_and_delete(&run.cluster, &run.namespace, &spec.workload, &run.id).await?,
+            Kind::Pod => {
+                // After the pod was created again, and its saved spec forgotten, an undo stops that one.
+                let uid = run.memory.recall::<String>(POD_AGAIN)?.unwrap_or_else(|| spec.workload.uid.clone());
+                bare_pod::save_and_delete(&run.cluster, &run.namespace, &spec.workload, &uid, &run.id).await?;
+            }
             _ => spec.workload.scale(&run.cluster, &run.namespace, spec.replicas, 0).await?,
         }
         let what = format!("every pod that mounts the database's volume to go ({})", spec.workload);
@@ -105,7 +115,10 @@ impl Desk {
     async fn start_writers(&self, run: &Run) -> Result<String> {
         let spec = &self.spec;
         match spec.workload.kind {
-            Kind::Pod => bare_pod::restore(&run.cluster, &run.namespace, &spec.workload, &run.id).await?,
+            Kind::Pod => {
+                let uid = bare_pod::restore(&run.cluster, &run.namespace, &spec.workload, &run.id).await?;
+                run.memory.keep(POD_AGAIN, &uid)?;
+            }
             _ => spec.workload.scale(&run.cluster, &run.namespace, 0, spec.replicas).await?,
         }
         Ok(String::new())
@@ -114,7 +127,7 @@ impl Desk {
     async fn look_started(&self, run: &Run) -> Result<Look> {
         let spec = &self.spec;
         let started = match spec.workload.kind {
-            Kind::Pod => bare_pod::is_there(&run.cluster, &run.namespace, &spec.workload.name).await?,
+            Kind::Pod => bare_pod::uid(&run.cluster, &run.namespace, &spec.workload.name).await?.is_some(),
             _ => spec.workload.replicas(&run.cluster, &run.namespace).await? == spec.replicas,
         };
         Ok(if started { Look::Done } else { Look::Todo })
@@ -152,9 +165,9 @@ impl Desk {
         uses(pod, &self.spec.mount.source) && self.is_other(pod)
     }
 
-    /// Not the helper pod of this operation.
+    /// Not a helper pod: of this operation, or of one that only looks, since nobody else can hold the volume's Lease.
     fn is_other(&self, pod: &Pod) -> bool {
-        name(pod) != self.spec.helper.name
+        name(pod) != self.spec.helper.name && !is_helper(pod)
     }
 }
 
