@@ -8,10 +8,17 @@ use serde_json::Value;
 
 use crate::error::{Result, fail};
 use crate::report::Report;
-use crate::{database, file, punch, replace, restore, swap};
+use crate::{alone, database, file, punch, replace, restore, swap};
 
 /// Answers one request.
 pub(crate) fn answer(request: &Request, report: &dyn Report) -> Result<Value> {
+    let _alone = match request {
+        Request::Rebuild(call) => alone::with(&call.database, report)?,
+        Request::Swap(call) => alone::with(&call.database, report)?,
+        Request::Replace(call) => alone::with(&call.database, report)?,
+        Request::Restore(call) => alone::with(&call.database, report)?,
+        _ => None,
+    };
     match request {
         Request::Find(call) => value(file::find(call, report)),
         Request::Stat(call) => value(file::stat(call, report)),

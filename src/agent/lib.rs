@@ -1,5 +1,6 @@
 //! The work that the helper binary does inside a pod; reads no arguments but through `session` and writes to no terminal.
 
+mod alone;
 mod beside;
 pub mod database;
 mod die;

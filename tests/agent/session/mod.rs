@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
-use dbmig_wire::{ErrorKind, Hello, Message, Punch, Replay, Request, Stat};
+use dbmig_wire::{ErrorKind, Hello, Message, Punch, Rebuild, Replay, Request, Stat};
 use tempfile::TempDir;
 
 use crate::process::{agent, database, error, give, last, line, messages, run, text};
@@ -297,4 +297,28 @@ fn a_journal_on_a_full_disk_gets_its_end_when_there_is_room() {
     assert_eq!(last(&started), Message::Done(serde_json::Value::Null));
     assert_eq!(empty, 0);
     assert!(matches!(last(&output), Message::Done(_)), "{:?}", messages(&output));
+}
+
+/// A helper pod that was deleted by force may still run for a while: the next one waits until the kernel has its lock back.
+#[test]
+fn a_rebuild_waits_for_another_one_of_the_same_database() {
+    let dir = TempDir::new().unwrap();
+    let (path, target) = (dir.path().join("app.sqlite"), dir.path().join("app.sqlite.dbmig-x.new"));
+    drop(database(&path, 4096, 10, 5));
+    let other = fs::File::open(&path).unwrap();
+    other.lock().unwrap();
+    let call = Rebuild {
+        database: text(&path),
+        temp: text(dir.path()),
+        target: text(&target),
+        rules: Vec::new(),
+        afterwards: Vec::new(),
+        leave_free_bytes: 0,
+    };
+    let mut waiting = give(&mut agent(&["ask"]), &line(call));
+    std::thread::sleep(Duration::from_millis(500));
+    assert!(waiting.try_wait().unwrap().is_none() && !target.exists());
+    other.unlock().unwrap();
+    assert!(matches!(last(&waiting.wait_with_output().unwrap()), Message::Done(_)));
+    assert!(target.exists());
 }
