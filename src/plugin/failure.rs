@@ -83,10 +83,10 @@ impl Failure {
         self
     }
 
-    /// Asks for the whole operation to be taken back.
+    /// Asks for the whole operation to be taken back, unless it is the user who wants to stop here.
     #[must_use]
     pub fn take_back(mut self) -> Self {
-        self.take_back = true;
+        self.take_back = self.exit != Exit::Interrupted;
         self
     }
 

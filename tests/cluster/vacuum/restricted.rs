@@ -136,11 +136,22 @@ async fn the_helper_pod_beside_a_restricted_pod_is_restricted_and_owner_and_grou
     let look = || fs_facts(&path);
     let (expected, owner) = (content(&path, "id % 4 = 0"), look());
     let seen = Seen::watch(&space);
-    let run = space.dbmig(&["vacuum", "box", "--keep", KEEP, "--yes"]);
+    let before = std::fs::read(&path).unwrap();
+    let run = space.dbmig(&["vacuum", "box", "--keep", KEEP, "--keep-old", "pvc", "--yes", "-o", "name"]);
     assert_eq!(run.code, 0, "{}", run.stderr);
     assert!(run.stderr.contains("runs as user 1000"), "{}", run.stderr);
-    assert_eq!(seen.all_broke(&[]).len(), 1);
     assert_eq!((content(&path, "true"), look()), (expected, owner));
+
+    // The pod was created again, and is stopped and created once more.
+    let id = run.stdout.trim().trim_start_matches("operation/");
+    let run = space.dbmig(&["undo", id, "--yes"]);
+    assert_eq!(run.code, 0, "{}", run.stderr);
+    assert_eq!(seen.all_broke(&[]).len(), 1);
+    assert!(std::fs::read(&path).unwrap() == before, "undo put something else back: {}", run.stderr);
+    assert_eq!(look(), owner);
+    space.kubectl(&["wait", "--for=condition=Ready", "--timeout=60s", "pod", "box"]);
+    let left = space.kubectl(&["get", "pvc,secrets,leases", "-o", "name"]);
+    assert!(!left.contains("dbmig-vacuum") && !left.contains("secret/kubectl-dbmig"), "{left}");
 
     // The rules can be broken: of a pod that does not say as whom it runs, the helper has to be root.
     space.kubectl(&["delete", "pod", "box", "--grace-period=1"]);

@@ -1,12 +1,9 @@
 //! Operations that do not go through: an application that stays sick, a helper that can't start, two at once.
 
-use std::io::{BufRead, BufReader};
-use std::process::Stdio;
-
 use sha2::{Digest, Sha256};
 
-use crate::place::{KEEP, Place, content};
-use crate::support::Run;
+use crate::place::{KEEP, Place, STEPS, content, succeeded};
+use crate::support::{Run, Running};
 
 /// Says why, and ends, as soon as the database has been made anew.
 const SICK: &str = r#"[{"op": "replace", "path": "/spec/template/spec/containers/0/command", "value": ["sh", "-c",
@@ -97,16 +94,8 @@ async fn an_image_that_nobody_has_ends_with_what_to_type_and_nothing_is_changed(
 async fn a_second_vacuum_is_told_who_holds_the_volume_and_does_not_disturb_the_first() {
     let place = Place::small().await;
     let expected = content(&place.file, "id % 4 = 0");
-    let mut first = place.space.dbmig_command(&["vacuum", "box-0", "--keep", KEEP, "--yes"]);
-    let mut first = first.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
-    let mut said = Vec::new();
-    let mut lines = BufReader::new(first.stderr.take().unwrap()).lines().map_while(Result::ok);
-    for line in lines.by_ref() {
-        said.push(line);
-        if said.last().is_some_and(|line| line.starts_with("[1/")) {
-            break;
-        }
-    }
+    let mut first = Running::start(place.vacuum());
+    first.reaches(1, STEPS);
     for words in [&["vacuum", "box-0", "--yes"][..], &["vacuum", "sts/box", "--dry-run"]] {
         let second = place.space.dbmig(words);
         assert_eq!(second.code, 5, "{words:?}: {}", second.stderr);
@@ -114,8 +103,7 @@ async fn a_second_vacuum_is_told_who_holds_the_volume_and_does_not_disturb_the_f
             assert!(second.stderr.contains(text), "{words:?} does not say {text:?}: {}", second.stderr);
         }
     }
-    said.extend(lines);
-    assert_eq!(first.wait().unwrap().code(), Some(0), "{}", said.join("\n"));
+    succeeded(&first.ends(), "the first one");
     assert_eq!(content(&place.file, "true"), expected);
     place.is_tidy("at the end");
 }

@@ -74,7 +74,8 @@ impl Step for Scratch {
             }
         }
         self.0.hand_over(run, claims).await?;
-        self.0.agent_again(run).await?;
+        // A claim that nobody provides a volume for keeps the helper from starting: better now than with writers stopped.
+        self.0.agent_again(run).await.map_err(Failure::take_back)?;
         Ok(made.join(", "))
     }
 
