@@ -143,6 +143,14 @@ impl Store {
         Ok(self.list(lock).await?.into_iter().filter(|record| !record.phase.is_over()).collect())
     }
 
+    /// The record in a ConfigMap that a watch has brought.
+    ///
+    /// # Errors
+    /// It was changed by hand, or written by another version.
+    pub fn read(map: &ConfigMap) -> Result<Record> {
+        parse(map)
+    }
+
     /// Removes a record of an operation that changed nothing after all.
     ///
     /// # Errors
