@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use dbmig_wire::Progress;
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
 use kube::ResourceExt as _;
@@ -39,6 +40,7 @@ pub struct Facts {
     claims: BTreeMap<Key, PersistentVolumeClaim>,
     incidents: BTreeMap<String, Incident>,
     records: BTreeMap<String, Record>,
+    progress: BTreeMap<String, Progress>,
     /// Uids of all that ever belonged to the scope, so that the events of what is gone still count.
     known: BTreeSet<String>,
     /// Names of locks that operations on this scope's claims take.
@@ -57,6 +59,7 @@ impl Facts {
             claims: BTreeMap::new(),
             incidents: BTreeMap::new(),
             records: BTreeMap::new(),
+            progress: BTreeMap::new(),
             known: BTreeSet::new(),
             locks: BTreeSet::new(),
         }
@@ -179,8 +182,23 @@ impl Facts {
         (changed && self.is_ours(record)).then_some(now)
     }
 
+    /// Takes in how far an operation's present step is; `None`: nothing is told of it.
+    pub fn progress(&mut self, id: &str, progress: Option<Progress>) {
+        match progress {
+            Some(progress) => self.progress.insert(id.to_owned(), progress),
+            None => self.progress.remove(id),
+        };
+    }
+
+    /// How far an operation's present step is, if that is told.
+    #[must_use]
+    pub fn progress_of(&self, id: &str) -> Option<&Progress> {
+        self.progress.get(id)
+    }
+
     /// Takes the record of an operation out.
     pub fn record_gone(&mut self, id: &str) {
+        self.progress.remove(id);
         self.records.remove(id);
     }
 

@@ -33,6 +33,8 @@ pub enum News {
     Happened(Incident),
     /// The observer itself has something to say: a kind that it may not watch, a connection that is gone.
     Note(Timestamp, String),
+    /// An operation's present step got further; how far is in the facts.
+    Progressed,
     /// The first look at everything is complete.
     Complete,
 }
@@ -147,7 +149,15 @@ impl Observer {
             Seen::Operation(event) => match *event {
                 Event::Apply(map) | Event::InitApply(map) => {
                     // A record of another version is not ours to judge here: `history` says so.
-                    Store::read(&map).ok().and_then(|record| self.facts.record(&record)).into_iter().collect()
+                    match Store::read(&map) {
+                        Ok(record) => {
+                            self.facts.progress(&record.id, Store::progress(&map));
+                            let change = self.facts.record(&record);
+                            news.extend(change.is_none().then_some(News::Progressed));
+                            change.into_iter().collect()
+                        }
+                        Err(_) => Vec::new(),
+                    }
                 }
                 Event::Delete(map) => {
                     self.facts.record_gone(map.name_any().trim_start_matches("dbmig-"));

@@ -6,7 +6,7 @@ use ratatui::text::{Line, Span};
 
 use crate::observe::{Facts, Incident, Standing, Verdict};
 use crate::plan::{Record, StepState};
-use crate::ui::human::{age, harmless};
+use crate::ui::human::{age, amount, harmless};
 
 /// Events shown, newest last.
 const EVENTS: usize = 8;
@@ -37,6 +37,8 @@ pub struct Progress {
     pub steps: (usize, usize),
     /// The present step, and since when.
     pub step: Option<(String, Option<Timestamp>)>,
+    /// How far that is, if it is told.
+    pub amount: Option<dbmig_wire::Progress>,
 }
 
 impl Picture {
@@ -79,7 +81,7 @@ impl Picture {
             title: facts.scope().title.clone(),
             verdict: Verdict::of(facts),
             objects,
-            operations: facts.operations().into_iter().map(progress).collect(),
+            operations: facts.operations().into_iter().map(|record| progress(record, facts)).collect(),
             events: incidents[newest..].iter().map(|incident| (*incident).clone()).collect(),
         }
     }
@@ -125,13 +127,14 @@ impl Picture {
     }
 }
 
-fn progress(record: &Record) -> Progress {
+fn progress(record: &Record, facts: &Facts) -> Progress {
     let done = record.steps.iter().filter(|step| step.state == StepState::Done).count();
     Progress {
         id: record.id.clone(),
         phase: record.phase.as_str(),
         steps: (done, record.steps.len()),
         step: record.at().map(|(_, step)| (step.title.clone(), step.started)),
+        amount: record.at().and_then(|_| facts.progress_of(&record.id)).cloned(),
     }
 }
 
@@ -148,9 +151,18 @@ impl Progress {
             Span::raw(format!(" {done}/{all}")),
         ])];
         if let Some((title, since)) = &self.step {
-            rows.push(Line::raw(format!("  {} ({})", harmless(title), age(*since, now))));
+            let amount = self.amount.as_ref().map(in_words).unwrap_or_default();
+            rows.push(Line::raw(format!("  {} ({}){amount}", harmless(title), age(*since, now))));
         }
         rows
+    }
+}
+
+fn in_words(progress: &dbmig_wire::Progress) -> String {
+    let done = amount(progress.unit, progress.done);
+    match progress.total {
+        0 => format!(" {done}"),
+        total => format!(" {} of {}, {} %", done, amount(progress.unit, total), progress.done.saturating_mul(100) / total),
     }
 }
 

@@ -40,6 +40,12 @@ fn picture() -> Picture {
             phase: "running",
             steps: (6, 14),
             step: Some(("build the new database".into(), Some(moment(-4)))),
+            amount: Some(dbmig_wire::Progress {
+                phase: "rebuild".into(),
+                done: 120_000,
+                total: 480_000,
+                unit: dbmig_wire::Unit::Rows,
+            }),
         }],
         events: vec![incident],
     }
