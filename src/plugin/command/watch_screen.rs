@@ -85,6 +85,8 @@ fn show(panes: &mut Panes, style: &TimelineStyle, news: &News) {
         return;
     }
     let (time, bad) = match news {
+        // The pane of states has those that only tell that all goes well.
+        News::Happened(incident) if !incident.warning => return,
         News::Changed(at, change) => (Some(*at), change.bad),
         News::Happened(incident) => (incident.last, incident.explains),
         News::Note(at, _) => (Some(*at), true),

@@ -13,7 +13,7 @@ use super::logs::Choice;
 use super::pod::PodRow;
 use super::scope::{Pods, Scope, claims};
 use super::workload::{ClaimRow, JobRow, JobState, WorkloadRow};
-use crate::plan::{LockName, Record, StepState};
+use crate::plan::{LockName, Phase, Record, StepState};
 
 /// Namespace and name.
 type Key = (String, String);
@@ -104,15 +104,12 @@ impl Facts {
 
     /// Takes the workload in.
     pub fn workload(&mut self, object: DynamicObject) -> Option<Change> {
-        let before = self.workload_row();
+        let before = self.workload_row().map(|row| workload_in_words(&row));
         self.known.extend(object.uid());
         self.workload = Some(object);
         let now = self.workload_row().filter(|row| !row.name.starts_with("job/"))?;
-        (before.as_ref() != Some(&now)).then(|| Change {
-            object: now.name.clone(),
-            text: workload_in_words(&now),
-            bad: !now.complaint.is_empty(),
-        })
+        let text = workload_in_words(&now);
+        (before.as_ref() != Some(&text)).then_some(Change { object: now.name, text, bad: !now.complaint.is_empty() })
     }
 
     /// Pods that a new list does not have any more: they have gone unseen.
@@ -178,7 +175,9 @@ impl Facts {
     pub fn record(&mut self, record: &Record) -> Option<Change> {
         let now = record_in_words(record);
         let before = self.records.insert(record.id.clone(), record.clone());
-        let changed = before.as_ref().is_none_or(|before| record_in_words(before) != now);
+        // Between two steps there is nothing to tell.
+        let between = record.phase == Phase::Running && record.at().is_none() && before.is_some();
+        let changed = !between && before.as_ref().is_none_or(|before| record_in_words(before) != now);
         (changed && self.is_ours(record)).then_some(now)
     }
 
@@ -371,5 +370,5 @@ fn record_in_words(record: &Record) -> Change {
     if !record.message.is_empty() {
         text += &format!(": {}", record.message);
     }
-    Change { object: format!("operation/{}", record.id), text, bad: record.phase == crate::plan::Phase::Stopped }
+    Change { object: format!("operation/{}", record.id), text, bad: record.phase == Phase::Stopped }
 }

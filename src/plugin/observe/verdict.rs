@@ -69,7 +69,11 @@ fn of_operation(record: &Record) -> Option<Verdict> {
             format!("operation {id} stopped half-way: {}", record.message),
             vec![format!("kubectl dbmig resume {id} -n {namespace}"), format!("kubectl dbmig undo {id} -n {namespace}")],
         )),
-        Phase::Running => Some(at_work(format!("operation {id} by {} from {} is at work", record.by, record.from), Vec::new())),
+        Phase::Running => {
+            let step = record.at().map(|(index, step)| format!("step {} of {}: {}", index + 1, record.steps.len(), step.title));
+            let step = step.unwrap_or_else(|| "at work".to_owned());
+            Some(at_work(format!("operation {id} by {} from {}, {step}", record.by, record.from), Vec::new()))
+        }
         Phase::Undoing => Some(at_work(format!("operation {id} is being taken back"), Vec::new())),
     }
 }

@@ -24,6 +24,9 @@ const QUIET: Duration = Duration::from_secs(300);
 /// Between two tries to open a stream.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(10));
 
+/// The kubelet's own words are shorter, in bytes.
+const LONGEST_COMPLAINT: usize = 4 << 10;
+
 /// Where in the log to begin.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Start {
@@ -212,7 +215,15 @@ impl Tail {
     }
 
     async fn pass_on(&mut self, raw: Vec<bytes::Bytes>) -> Result<(), ()> {
-        let lines: Vec<Line> = raw.into_iter().map(Line::parse).filter(|line| self.cursor.is_new(line)).collect();
+        // What the container wrote has a time stamp, but for the rest of a line that was too long to be held. What else has
+        // none is the kubelet's own: that it cannot read the log.
+        let written = |line: &Line| !line.stamp.is_empty() || line.text.len() > LONGEST_COMPLAINT;
+        let (lines, foreign): (Vec<Line>, Vec<Line>) = raw.into_iter().map(Line::parse).partition(written);
+        for line in foreign.iter().filter(|line| !line.text.is_empty()) {
+            let text = String::from_utf8_lossy(&line.text).into_owned();
+            self.heard.send(Heard::Gap(self.source.clone(), text)).await.map_err(|_| ())?;
+        }
+        let lines: Vec<Line> = lines.into_iter().filter(|line| self.cursor.is_new(line)).collect();
         if lines.is_empty() {
             return Ok(());
         }
