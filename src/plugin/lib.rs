@@ -10,6 +10,7 @@ pub mod event;
 pub mod exit;
 pub mod failure;
 pub mod framework;
+pub mod observe;
 pub mod plan;
 pub mod shutdown;
 pub mod ui;

@@ -78,9 +78,23 @@ pub(crate) fn told_in_json() -> Outcome<String> {
     let demo = Demo { name: BENCH, cluster, app: "upmeter:1".to_owned(), helper: "busybox:1".to_owned() };
     run_command(cargo().args(["build", "--package", "kubectl-dbmig"]))?;
     demo.clear()?;
-    let told = demo.deploy().and_then(|()| demo.show_stuck()).and_then(|()| capture(demo.plugin()?.args(["-o", "json"])));
+    let told = demo.deploy().and_then(|()| demo.show_stuck()).and_then(|()| capture(demo.vacuuming()?.args(["-o", "json"])));
     demo.clear()?;
     told
+}
+
+/// The story once more, for a picture: `work` gets the command that watches and the one that vacuums.
+pub(crate) fn while_it_vacuums<T>(work: impl FnOnce(&Command, Command) -> Outcome<T>) -> Outcome<T> {
+    let cluster = Kubernetes::choose(None, true)?;
+    let demo = Demo { name: BENCH, cluster, app: "upmeter:1".to_owned(), helper: "busybox:1".to_owned() };
+    run_command(cargo().args(["build", "--package", "kubectl-dbmig"]))?;
+    demo.clear()?;
+    let done = demo
+        .deploy()
+        .and_then(|()| demo.show_stuck())
+        .and_then(|()| work(&demo.plugin(&["watch", "upmeter-0"])?, demo.vacuuming()?));
+    demo.clear()?;
+    done
 }
 
 impl Demo {
@@ -144,28 +158,30 @@ impl Demo {
         run_command(self.kubectl().args(["get", "pod", "upmeter-0"]))?;
         run_command(self.kubectl().args(["logs", "upmeter-0", "-c", "upmeter", "--tail=1"]))?;
         run_command(self.kubectl().args(["exec", SEED_POD, "--", "sh", "-c", "ls -l /db; df -m /db"]))?;
-        run_command(self.kubectl().args(["delete", "pod", SEED_POD, "--grace-period=1"]).stdout(Stdio::null()))
+        run_command(self.kubectl().args(["delete", "pod", SEED_POD, "--grace-period=1"]).stdout(Stdio::null()))?;
+        heading("kubectl dbmig status upmeter-0");
+        // Exit code 3: something needs attention.
+        self.plugin(&["status", "upmeter-0"])?.status().map(|_| ()).map_err(|e| format!("cannot run kubectl: {e}"))?;
+        say(&format!(
+            "\nto see all of it live, type in another terminal: kubectl dbmig watch upmeter-0 --namespace {}",
+            self.name
+        ));
+        Ok(())
     }
 
     /// As a person would: kubectl finds the plugin on the PATH.
     fn vacuum(&self) -> Outcome {
-        run_command(&mut self.plugin()?)
+        run_command(&mut self.vacuuming()?)
     }
 
-    fn plugin(&self) -> Outcome<Command> {
+    fn vacuuming(&self) -> Outcome<Command> {
+        self.plugin(&["vacuum", "upmeter-0", "--repair", "--yes", "--helper-image", &self.helper])
+    }
+
+    fn plugin(&self, words: &[&str]) -> Outcome<Command> {
         let mut kubectl = Command::new("kubectl");
         kubectl.env("PATH", path_with(&root().join("target/debug"))?);
-        kubectl.args([
-            "dbmig",
-            "vacuum",
-            "upmeter-0",
-            "--repair",
-            "--yes",
-            "--namespace",
-            self.name,
-            "--helper-image",
-            &self.helper,
-        ]);
+        kubectl.arg("dbmig").args(words).args(["--namespace", self.name]);
         match &self.cluster {
             Kubernetes::Lab { kubeconfig } => kubectl.env("KUBECONFIG", kubeconfig),
             Kubernetes::Named { context } => kubectl.args(["--context", context]),

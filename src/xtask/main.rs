@@ -5,6 +5,7 @@ mod check;
 mod cluster;
 mod demo;
 mod dist;
+mod picture;
 mod process;
 mod test;
 
@@ -34,6 +35,8 @@ enum Task {
     Dist(dist::Args),
     /// Measure, and print a table (or JSON lines) of ratios and goals
     Bench(bench::Args),
+    /// Put the screen of `watch` during the demo's vacuum into README
+    Picture,
     /// Check the rules of the repository that no other tool checks
     Check,
 }
@@ -45,6 +48,7 @@ fn main() -> ExitCode {
         Task::Test(args) => test::run(&args),
         Task::Dist(args) => dist::run(&args),
         Task::Bench(args) => bench::run(&args),
+        Task::Picture => picture::run(),
         Task::Check => check::run(),
     };
     match outcome {

@@ -29,3 +29,24 @@ async fn the_optional_cluster_role_is_accepted_by_the_server() {
     let file = concat!(env!("CARGO_MANIFEST_DIR"), "/plugin-manifest/optional-cluster.yaml");
     space.kubectl(&["apply", "--dry-run=server", "-f", file]);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_role_for_observers_is_enough_for_all_of_them_and_changes_nothing() {
+    const OBSERVE: &str = include_str!("../../plugin-manifest/observe.yaml");
+    let space = Namespace::new("role").await;
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let user = space.user("reader", OBSERVE, "kubectl-dbmig-observe", dir.path());
+    let container =
+        serde_json::json!({"name": "main", "image": "busybox:1", "command": ["sh", "-c", "echo said; exec sleep 600"]});
+    space.pod("talker", &serde_json::json!({"containers": [container], "terminationGracePeriodSeconds": 0}));
+    space.wait_for("the pod says something", || space.try_kubectl(&["logs", "talker"]).stdout == "said\n");
+    let as_reader = |args: &[&str]| space.dbmig_as(&user, args);
+    let status = as_reader(&["status", "talker"]);
+    assert_eq!((status.code, status.stderr.as_str()), (0, ""), "{}", status.stdout);
+    assert_eq!(as_reader(&["logs", "talker"]).stdout, "said\n");
+    assert!(as_reader(&["events", "talker"]).stdout.contains("Started"));
+    assert_eq!(as_reader(&["watch", "talker", "--until", "ready", "--timeout", "60s"]).code, 0);
+    let mut kubectl = std::process::Command::new("kubectl");
+    let may_delete = Run::of(kubectl.env("KUBECONFIG", &user).args(["auth", "can-i", "delete", "pods"]));
+    assert_eq!(may_delete.stdout.trim(), "no");
+}

@@ -5,14 +5,19 @@
 pub mod completion;
 pub mod connection;
 pub mod duration;
+pub mod events;
 pub mod history;
 pub mod keep;
+pub mod logs;
 pub mod output;
 pub mod resume;
+pub mod scope;
+pub mod status;
 pub mod target;
 pub mod undo;
 pub mod vacuum;
 pub mod version;
+pub mod watch;
 
 use std::fmt::Write as _;
 
@@ -43,6 +48,10 @@ pub struct Cli {
 #[allow(missing_docs, reason = "each variant is documented at its type")]
 pub enum Command {
     Vacuum(vacuum::Args),
+    Watch(watch::Args),
+    Logs(logs::Args),
+    Status(status::Args),
+    Events(events::Args),
     Resume(resume::Args),
     Undo(undo::Args),
     History(history::Args),
@@ -56,6 +65,10 @@ impl Command {
     pub fn output(&self) -> (Format, bool) {
         match self {
             Self::Vacuum(args) => (args.output.format, false),
+            Self::Watch(args) => (if args.format.is_some() { Format::Json } else { Format::Table }, false),
+            Self::Logs(_) => (Format::Table, false),
+            Self::Status(args) => (args.output.format, args.output.no_headers),
+            Self::Events(args) => (args.output.format, args.output.no_headers),
             Self::Resume(args) => (args.output.format, false),
             Self::Undo(args) => (args.output.format, false),
             Self::History(args) => (args.output.format, args.output.no_headers),

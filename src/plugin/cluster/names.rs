@@ -70,7 +70,7 @@ pub(super) async fn list(cluster: &Cluster, kind: Kind, namespace: Option<&str>)
 }
 
 /// How this server serves a kind; `None` if it does not say.
-pub(super) async fn resource(cluster: &Cluster, kind: Kind) -> Option<ApiResource> {
+pub async fn resource(cluster: &Cluster, kind: Kind) -> Option<ApiResource> {
     let version = if kind == Kind::CronJob && !cluster.features().await.ok()?.cronjob_v1 { "v1beta1" } else { "v1" };
     let gvk = GroupVersionKind::gvk(kind.group(), version, kind.camel());
     Some(ApiResource::from_gvk_with_plural(&gvk, kind.plural()))

@@ -130,7 +130,7 @@ fn choose_container(pod: &Pod, asked: Option<&str>, notices: &mut Vec<String>) -
 }
 
 /// The failure that says what is not there, and what was perhaps meant.
-pub(super) async fn not_found(cluster: &Cluster, asked: &TargetRef) -> Failure {
+pub async fn not_found(cluster: &Cluster, asked: &TargetRef) -> Failure {
     let failure = Failure::failed(format!("{} {:?} not found in namespace {}", asked.kind, asked.name, cluster.namespace));
     let mut meant: Vec<String> = Vec::new();
     if asked.kind == Kind::Pod {

@@ -2,15 +2,21 @@
 
 pub mod complete;
 pub mod completion;
+pub mod events;
 pub mod history;
 mod live_names;
+pub mod logs;
 mod operation;
 mod report;
 pub mod resume;
+mod scope;
 pub mod session;
+pub mod status;
 pub mod undo;
 pub mod vacuum;
 pub mod version;
+pub mod watch;
+mod watch_screen;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -48,6 +54,10 @@ pub fn dispatch(command: Command, ctx: &Context) -> Result<Exit> {
     ctx.connection.check()?;
     match command {
         Command::Vacuum(args) => on_runtime(ctx, vacuum::run(ctx, args.into())),
+        Command::Watch(args) => on_runtime(ctx, watch::run(ctx, args)),
+        Command::Logs(args) => on_runtime(ctx, logs::run(ctx, args)),
+        Command::Status(args) => on_runtime(ctx, status::run(ctx, args)),
+        Command::Events(args) => on_runtime(ctx, events::run(ctx, args)),
         Command::Resume(args) => on_runtime(ctx, resume::run(ctx, args)),
         Command::Undo(args) => on_runtime(ctx, undo::run(ctx, args)),
         Command::History(args) => on_runtime(ctx, history::run(ctx, args)),

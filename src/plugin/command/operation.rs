@@ -1,8 +1,12 @@
 //! Starting, resuming and undoing an operation: what every changing command does around its own steps.
 
+use std::time::Duration;
+
+use dbmig_wire::Progress;
 use jiff::Timestamp;
 use rand::RngExt;
 use serde::Serialize;
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use super::session::Session;
@@ -84,7 +88,7 @@ pub(super) async fn start<S: Serialize + Sync>(
         lease.release().await?;
         return Err(failure);
     }
-    let (events, drawing) = drawn(session);
+    let (events, drawing) = drawn(session, store.clone(), start.id);
     start.before.into_iter().for_each(|event| events.tell(event));
     let engine = Engine::new(store, record, steps, run(session, start.namespace, start.id, Memory::default(), events, lease));
     let report = engine.carry_out().await;
@@ -135,7 +139,7 @@ pub(super) async fn take_up(session: &Session, id: &str, direction: Direction) -
     let lease = Lease::acquire(cluster.client.clone(), &namespace, &lock, &holder, |text| session.ui.say(&text)).await?;
     let record = store.adopt(id).await?;
     let steps = steps(&record)?;
-    let (events, drawing) = drawn(session);
+    let (events, drawing) = drawn(session, store.clone(), id);
     let memory = Memory::new(record.memory.clone());
     let engine = Engine::new(store, record, steps, run(session, &namespace, id, memory, events, lease));
     let report = match direction {
@@ -181,11 +185,37 @@ pub(super) async fn only_one(session: &Session, verb: &str, fits: impl Fn(&Recor
     }
 }
 
-/// Events, and the task that draws them until the last sender is gone.
-fn drawn(session: &Session) -> (Events, JoinHandle<()>) {
-    let (events, received) = Events::channel();
-    let ui = session.ui.clone();
-    (events, tokio::spawn(async move { ui.draw(received).await }))
+/// Time between two writes of a step's progress to its record.
+const TELL: Duration = Duration::from_secs(2);
+
+/// Events, and the task that draws them until the last sender is gone. Progress also goes to the record, for `watch`.
+fn drawn(session: &Session, store: Store, id: &str) -> (Events, JoinHandle<()>) {
+    let (events, mut received) = Events::channel();
+    let (shown, showing) = Events::channel();
+    let (newest, progress) = watch::channel(None);
+    let (ui, id) = (session.ui.clone(), id.to_owned());
+    tokio::spawn(async move { tell(&store, &id, progress).await });
+    tokio::spawn(async move {
+        while let Some(event) = received.recv().await {
+            match &event {
+                Event::Progress(progress) => newest.send_replace(Some(progress.clone())),
+                _ => newest.send_replace(None),
+            };
+            shown.tell(event);
+        }
+    });
+    (events, tokio::spawn(async move { ui.draw(showing).await }))
+}
+
+async fn tell(store: &Store, id: &str, mut newest: watch::Receiver<Option<Progress>>) {
+    while newest.changed().await.is_ok() {
+        // A step that takes no longer is told by the record itself.
+        tokio::time::sleep(TELL).await;
+        let progress = newest.borrow_and_update().clone();
+        if let Some(progress) = progress {
+            store.tell(id, &progress).await;
+        }
+    }
 }
 
 /// Waits until everything is on the screen. Drawing has nothing to say of its own.

@@ -40,6 +40,15 @@ pub struct Record {
     pub memory: Map<String, Value>,
 }
 
+impl Record {
+    /// The step that was begun last and is not over, with its index, as long as the operation is not.
+    #[must_use]
+    pub fn at(&self) -> Option<(usize, &StepRecord)> {
+        let begun = self.steps.iter().enumerate().rev().find(|(_, step)| step.state == StepState::Started);
+        begun.filter(|_| !self.phase.is_over())
+    }
+}
+
 /// Where an operation stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]

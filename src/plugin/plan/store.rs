@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use backon::{ExponentialBuilder, Retryable};
+use dbmig_wire::Progress;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::api::{Api, DeleteParams, ListParams, PostParams};
@@ -19,6 +20,8 @@ pub const LABEL_COMMAND: &str = "dbmig.dev/command";
 pub const LABEL_LOCK: &str = "dbmig.dev/lock";
 const LABEL_PHASE: &str = "dbmig.dev/phase";
 const WRITER: &str = "dbmig.dev/writer";
+/// How far the present step is, for those who watch. Each write of the record takes it away.
+const PROGRESS: &str = "dbmig.dev/progress";
 const KEY: &str = "record.json";
 /// A record must survive an API server that restarts; a minute and a half is what a control plane needs at worst.
 const PATIENCE: Duration = Duration::from_secs(90);
@@ -145,6 +148,32 @@ impl Store {
     /// As [`Store::list`].
     pub async fn unfinished(&self, lock: Option<&str>) -> Result<Vec<Record>> {
         Ok(self.list(lock).await?.into_iter().filter(|record| !record.phase.is_over()).collect())
+    }
+
+    /// Tells those who watch how far the present step is. Whatever prevents it: the work itself does not depend on it.
+    pub async fn tell(&self, id: &str, progress: &Progress) {
+        let Ok(mut map) = self.api.get(&name_of(id)).await else { return };
+        let Ok(text) = serde_json::to_string(progress) else { return };
+        if writer_of(&map) != self.writer {
+            return;
+        }
+        map.metadata.annotations.get_or_insert_default().insert(PROGRESS.to_owned(), text);
+        // A record that was written in between stands: the resource version keeps this one out.
+        let _ = self.api.replace(&name_of(id), &PostParams::default(), &map).await;
+    }
+
+    /// How far the present step is, as far as its process has told.
+    #[must_use]
+    pub fn progress(map: &ConfigMap) -> Option<Progress> {
+        serde_json::from_str(map.metadata.annotations.as_ref()?.get(PROGRESS)?).ok()
+    }
+
+    /// The record in a ConfigMap that a watch has brought.
+    ///
+    /// # Errors
+    /// It was changed by hand, or written by another version.
+    pub fn read(map: &ConfigMap) -> Result<Record> {
+        parse(map)
     }
 
     /// Removes a record of an operation that changed nothing after all.

@@ -52,7 +52,7 @@ impl Ui {
             Drawing::Stream(stream) => {
                 if let Some(line) = stream.line(event, Instant::now(), Timestamp::now()) {
                     // The work goes on whether or not its progress can be written; the final report's error is shown.
-                    let _ = self.screen.data(&line);
+                    let _ = self.screen.data(line.as_bytes());
                 }
             }
         }

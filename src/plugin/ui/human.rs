@@ -117,6 +117,17 @@ pub fn harmless(text: &str) -> Cow<'_, str> {
     Cow::Owned(safe)
 }
 
+/// A line of a log made fit for a terminal: colours and other sequences are taken out, other control characters shown.
+#[must_use]
+pub fn log_text(bytes: &[u8]) -> Cow<'_, str> {
+    let text = String::from_utf8_lossy(bytes);
+    if !text.contains(|c| is_harmful(c) && c != '\t') {
+        return text;
+    }
+    let plain = console::strip_ansi_codes(&text);
+    Cow::Owned(plain.split('\t').map(harmless).collect::<Vec<_>>().join("\t"))
+}
+
 fn is_harmful(character: char) -> bool {
     // Unicode's Bidi_Control property: these reorder what a person sees.
     let turns = matches!(character, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');

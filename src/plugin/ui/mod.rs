@@ -3,12 +3,14 @@
 mod draw;
 pub mod human;
 mod lines;
+mod panes;
 mod progress;
 mod prompt;
 mod report;
 mod screen;
 mod stream;
 mod table;
+mod timeline;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -16,11 +18,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use console::{Color, Style};
 
 use self::human::harmless;
+pub use self::panes::{Asked, FullScreen, Panes, Picture, Progress};
 use self::report::Json;
 pub use self::report::{API_VERSION, Format, Report};
 use self::screen::Screen;
 pub use self::screen::Terminals;
 pub use self::table::{NONE, Table};
+pub use self::timeline::{LineFormat, TimelineStyle, colour_of};
 use crate::failure::{Failure, Result};
 
 /// Everything a command may say to a person or a script. Cheap to clone.
@@ -58,7 +62,7 @@ impl Ui {
     /// Stdout takes no more. A reader that went away is none.
     pub fn print<R: Report>(&self, report: &R) -> Result<()> {
         let json = if self.streaming.load(Ordering::Relaxed) { Json::Line } else { Json::Alone };
-        self.screen.data(&report::rendered(report, self.format, self.head, json)?)
+        self.screen.data(report::rendered(report, self.format, self.head, json)?.as_bytes())
     }
 
     /// Prints text as it is to stdout: help, a completion script.
@@ -66,7 +70,27 @@ impl Ui {
     /// # Errors
     /// As [`Ui::print`].
     pub fn print_text(&self, text: &str) -> Result<()> {
-        self.screen.data(text)
+        self.screen.data(text.as_bytes())
+    }
+
+    /// Prints bytes as they are to stdout: lines of logs.
+    ///
+    /// # Errors
+    /// As [`Ui::print`].
+    pub fn print_bytes(&self, bytes: &[u8]) -> Result<()> {
+        self.screen.data(bytes)
+    }
+
+    /// Whoever read stdout has gone away.
+    #[must_use]
+    pub fn is_unread(&self) -> bool {
+        self.screen.is_unread()
+    }
+
+    /// What the streams are connected to.
+    #[must_use]
+    pub fn terminals(&self) -> Terminals {
+        self.screen.terminals
     }
 
     /// Tells something, on stderr. Foreign text in it must have gone through [`human::harmless`].

@@ -21,6 +21,8 @@ pub struct Terminals {
     pub moves: bool,
     /// Colours on stderr.
     pub colour: bool,
+    /// Colours on stdout.
+    pub stdout_colour: bool,
 }
 
 impl Terminals {
@@ -32,12 +34,14 @@ impl Terminals {
         let dumb = set("TERM").map_or(cfg!(unix), |term| term == "dumb");
         let forced = set("CLICOLOR_FORCE").is_some_and(|value| value != "0");
         let stderr = io::stderr().is_terminal();
+        let stdout = io::stdout().is_terminal();
         Self {
             stdin: io::stdin().is_terminal(),
-            stdout: io::stdout().is_terminal(),
+            stdout,
             stderr,
             moves: stderr && !dumb,
             colour: set("NO_COLOR").is_none() && (forced || (stderr && !dumb)),
+            stdout_colour: set("NO_COLOR").is_none() && (forced || (stdout && !dumb)),
         }
     }
 }
@@ -57,13 +61,13 @@ impl Screen {
     }
 
     /// Writes whole lines to stdout. A reader that went away is no error: the work goes on, unseen.
-    pub(super) fn data(&self, text: &str) -> Result<()> {
+    pub(super) fn data(&self, bytes: &[u8]) -> Result<()> {
         if self.reader_gone.load(Ordering::Relaxed) {
             return Ok(());
         }
         let written = self.bars.suspend(|| {
             let mut stdout = io::stdout().lock();
-            stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush())
+            stdout.write_all(bytes).and_then(|()| stdout.flush())
         });
         match written {
             Ok(()) => Ok(()),
@@ -73,6 +77,11 @@ impl Screen {
             }
             Err(error) => Err(Failure::failed(format!("cannot write the result to stdout: {error}"))),
         }
+    }
+
+    /// Nobody takes what is written to stdout any more.
+    pub(super) fn is_unread(&self) -> bool {
+        self.reader_gone.load(Ordering::Relaxed)
     }
 
     /// Takes the bars away; one that is still alive is not drawn again.

@@ -1,0 +1,74 @@
+//! From what was typed to what an observer looks at. Reads only.
+
+use super::session::Session;
+use crate::cli::scope::ScopeArgs;
+use crate::cluster::kind::{Kind, TargetRef};
+use crate::failure::{Failure, Result};
+use crate::observe::{MIGRATION, Scope, migrations};
+use crate::plan::Store;
+
+/// Finds what is meant. Without a target: what dbmig works on now, else what migrates; asks where there are several.
+///
+/// # Errors
+/// Nothing of that name; nothing to look at; several things and nobody to ask.
+pub(super) async fn find(session: &Session, typed: &ScopeArgs) -> Result<Scope> {
+    let cluster = &session.cluster;
+    let namespace = (!typed.all_namespaces).then(|| cluster.namespace.clone());
+    if let Some(selector) = &typed.selector {
+        return Ok(Scope::matching(selector, namespace));
+    }
+    if !typed.target.is_empty() {
+        return of_target(session, &typed.target).await;
+    }
+    match namespace {
+        None => Ok(Scope::migrations(None)),
+        Some(namespace) => session.stop.interruptible(unnamed(session, &namespace)).await?,
+    }
+}
+
+async fn of_target(session: &Session, words: &[String]) -> Result<Scope> {
+    let asked = TargetRef::parse(words)?;
+    let scope = Scope::of_target(&session.cluster, &asked).await;
+    let Err(failure) = scope else { return scope };
+    if words.len() > 1 || asked.kind != Kind::Pod {
+        return Err(failure);
+    }
+    // Not a pod: perhaps an operation.
+    match store(session).load(&asked.name).await {
+        Ok(record) => Scope::of_target(&session.cluster, &TargetRef::parse(&[record.target])?).await,
+        Err(_) => Err(failure),
+    }
+}
+
+async fn unnamed(session: &Session, namespace: &str) -> Result<Scope> {
+    let cluster = &session.cluster;
+    // Who may not read records may still look at Jobs.
+    let unfinished = store(session).unfinished(None).await.unwrap_or_default();
+    let mut choices: Vec<(String, TargetRef)> = Vec::new();
+    for record in &unfinished {
+        choices.push((format!("{} (operation {})", record.target, record.id), TargetRef::parse(&[&record.target])?));
+    }
+    if choices.is_empty() {
+        let found = migrations(cluster, Some(namespace)).await?;
+        choices.extend(found.into_iter().map(|(_, target)| (target.to_string(), target)));
+    }
+    match choices.as_slice() {
+        [] => Err(Failure::usage(format!("nothing to look at in namespace {namespace}"))
+            .fact(format!("no operation is at work, and no Job has {MIGRATION} or is a Helm hook that migrates"))
+            .next("name a pod or a workload: kubectl dbmig status TYPE/NAME")
+            .next("look everywhere: kubectl dbmig status -A")),
+        [(_, only)] => {
+            session.ui.say(&format!("looking at {only}"));
+            Scope::of_target(cluster, only).await
+        }
+        several => {
+            let shown: Vec<String> = several.iter().map(|(shown, _)| shown.clone()).collect();
+            let index = session.ui.choose(&session.stop, "Which one?", &shown, "TYPE/NAME").await?;
+            Scope::of_target(cluster, &several[index].1).await
+        }
+    }
+}
+
+fn store(session: &Session) -> Store {
+    Store::new(session.cluster.client.clone(), &session.cluster.namespace, "")
+}

@@ -1,0 +1,23 @@
+//! What is going on: logs, states, events and our own operations as one timeline. Reads only, prints nothing.
+
+mod facts;
+mod incident;
+mod logs;
+mod observer;
+mod pod;
+mod scope;
+mod until;
+mod verdict;
+mod watch;
+mod workload;
+
+pub use facts::{Change, Facts};
+pub use incident::Incident;
+pub use logs::{Choice, Ending, Heard, Instance, Line, Role, Source, Start, read};
+pub use observer::{News, Observer};
+pub use pod::PodRow;
+pub use scope::{MIGRATION, Scope, migrations};
+pub use until::{Reached, Until};
+pub use verdict::{Standing, Verdict};
+pub use watch::Subject;
+pub use workload::{ClaimRow, JobRow, JobState, WorkloadRow};
