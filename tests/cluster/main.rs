@@ -10,6 +10,7 @@ mod exec;
 mod fixtures;
 mod kill;
 mod krew;
+mod observe;
 mod roles;
 mod story;
 mod vacuum;

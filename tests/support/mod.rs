@@ -3,8 +3,14 @@
 #![allow(dead_code, reason = "each test uses a part of it")]
 
 mod fixture;
+mod follow;
 mod namespace;
+mod proxy;
+mod tmux;
 mod user;
 
 pub(crate) use fixture::{Shape, Upmeter};
+pub(crate) use follow::Following;
 pub(crate) use namespace::{Namespace, Run};
+pub(crate) use proxy::{Proxy, Weather};
+pub(crate) use tmux::Tmux;

@@ -1,0 +1,148 @@
+//! A bad network: a TCP proxy in front of the API server whose connections can be cut, stalled and refused. TLS passes through.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use serde_json::Value;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::tcp::{ReadHalf, WriteHalf};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+use super::Namespace;
+
+/// How the network is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Weather {
+    /// Bytes pass.
+    Fair,
+    /// Connections stay, and nothing passes.
+    Still,
+    /// New connections are refused, and nothing passes.
+    Away,
+}
+
+/// The proxy. Dropping it ends it.
+pub(crate) struct Proxy {
+    kubeconfig: PathBuf,
+    inside: Arc<Inside>,
+    accepting: JoinHandle<()>,
+}
+
+struct Inside {
+    server: String,
+    weather: watch::Sender<Weather>,
+    /// Counts up; a connection that sees it change is reset.
+    cuts: watch::Sender<usize>,
+    /// Connections that were reset.
+    reset: AtomicUsize,
+}
+
+impl Proxy {
+    /// Listens on this machine, and writes into `dir` a kubeconfig of the cluster's admin that goes through it.
+    pub(crate) async fn new(space: &Namespace, dir: &Path) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let address = listener.local_addr().expect("it listens");
+        let admin = space.kubectl(&["config", "view", "--raw", "--minify", "--flatten", "-o", "json"]);
+        let mut config: Value = serde_json::from_str(&admin).expect("kubectl writes JSON");
+        let server = point_at(&mut config, address);
+        let kubeconfig = dir.join("proxy.kubeconfig");
+        std::fs::write(&kubeconfig, config.to_string()).expect("a temporary folder takes a file");
+        let (weather, cuts) = (watch::Sender::new(Weather::Fair), watch::Sender::new(0));
+        let inside = Arc::new(Inside { server, weather, cuts, reset: AtomicUsize::new(0) });
+        let accepting = tokio::spawn(accept(listener, Arc::clone(&inside)));
+        Self { kubeconfig, inside, accepting }
+    }
+
+    /// The kubeconfig that goes through it.
+    pub(crate) fn kubeconfig(&self) -> &Path {
+        &self.kubeconfig
+    }
+
+    /// Sets how the network is from now on.
+    pub(crate) fn weather(&self, weather: Weather) {
+        self.inside.weather.send_replace(weather);
+    }
+
+    /// Resets every connection, in the middle of whatever it carries.
+    pub(crate) fn cut(&self) {
+        self.inside.cuts.send_modify(|cuts| *cuts += 1);
+    }
+
+    /// Connections that were reset so far.
+    pub(crate) fn reset(&self) -> usize {
+        self.inside.reset.load(Ordering::Relaxed)
+    }
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        self.accepting.abort();
+        self.cut();
+    }
+}
+
+/// Puts the proxy's address in place of the server's, whose name stays the one in its certificate; host and port of the server.
+fn point_at(config: &mut Value, proxy: SocketAddr) -> String {
+    let cluster = &mut config["clusters"][0]["cluster"];
+    let url = cluster["server"].as_str().expect("a kubeconfig has a server").to_owned();
+    let rest = url.strip_prefix("https://").expect("the server has TLS").trim_end_matches('/');
+    let (host, port) = rest.rsplit_once(':').unwrap_or((rest, "443"));
+    cluster["tls-server-name"] = host.into();
+    cluster["server"] = format!("https://{proxy}").into();
+    format!("{host}:{port}")
+}
+
+async fn accept(listener: TcpListener, inside: Arc<Inside>) {
+    while let Ok((client, _)) = listener.accept().await {
+        if *inside.weather.borrow() == Weather::Away {
+            reset(&client);
+            continue;
+        }
+        tokio::spawn(carry(client, Arc::clone(&inside)));
+    }
+}
+
+/// RST in place of FIN: whoever reads gets an error, not an end.
+fn reset(stream: &TcpStream) {
+    let _ = stream.set_zero_linger();
+}
+
+async fn carry(mut client: TcpStream, inside: Arc<Inside>) {
+    let mut cuts = inside.cuts.subscribe();
+    let Ok(mut server) = TcpStream::connect(&inside.server).await else { return reset(&client) };
+    let was_cut = {
+        let (from_client, to_client) = client.split();
+        let (from_server, to_server) = server.split();
+        tokio::select! {
+            () = pump(from_client, to_server, &inside) => false,
+            () = pump(from_server, to_client, &inside) => false,
+            _ = cuts.changed() => true,
+        }
+    };
+    if was_cut {
+        inside.reset.fetch_add(1, Ordering::Relaxed);
+        reset(&client);
+        reset(&server);
+    }
+}
+
+async fn pump(mut from: ReadHalf<'_>, mut to: WriteHalf<'_>, inside: &Inside) {
+    let mut weather = inside.weather.subscribe();
+    let mut buffer = vec![0; 16 << 10];
+    loop {
+        if weather.wait_for(|weather| *weather == Weather::Fair).await.is_err() {
+            return;
+        }
+        let count = match from.read(&mut buffer).await {
+            Ok(0) | Err(_) => return,
+            Ok(count) => count,
+        };
+        if weather.wait_for(|weather| *weather == Weather::Fair).await.is_err() || to.write_all(&buffer[..count]).await.is_err() {
+            return;
+        }
+    }
+}
