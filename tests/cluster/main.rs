@@ -10,6 +10,7 @@ mod exec;
 mod fault;
 mod fixtures;
 mod krew;
+mod observe;
 mod place;
 mod roles;
 mod story;

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use tempfile::TempDir;
 
-use crate::support::{Ended, Namespace, Relay, Run, Running};
+use crate::support::{Ended, Namespace, Proxy, Run, Running};
 
 /// A pod that does nothing with its volume.
 const POD: &str = r#"{"metadata": {"labels": {"app": "box"}}, "spec": {"terminationGracePeriodSeconds": 1, "containers": [{
@@ -103,9 +103,9 @@ impl Place {
         self.space.dbmig_command(&["vacuum", self.target, "--keep", &self.rule(), "--yes"])
     }
 
-    /// The same through a relay.
-    pub(crate) fn vacuum_through(&self, relay: &Relay) -> Command {
-        self.space.dbmig_through(&relay.kubeconfig(), &["vacuum", self.target, "--keep", &self.rule(), "--yes"])
+    /// The same through a proxy.
+    pub(crate) fn vacuum_through(&self, proxy: &Proxy) -> Command {
+        self.space.dbmig_command_as(&proxy.kubeconfig(), &["vacuum", self.target, "--keep", &self.rule(), "--yes"])
     }
 
     fn rule(&self) -> String {

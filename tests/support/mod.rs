@@ -3,14 +3,18 @@
 #![allow(dead_code, reason = "each test uses a part of it")]
 
 mod fixture;
+mod follow;
 mod job;
 mod namespace;
-mod relay;
+mod proxy;
 mod running;
+mod tmux;
 mod user;
 
 pub(crate) use fixture::{Shape, Upmeter};
+pub(crate) use follow::Following;
 pub(crate) use job::Job;
 pub(crate) use namespace::{Namespace, Run};
-pub(crate) use relay::{Harm, Relay};
+pub(crate) use proxy::{Harm, Proxy, Weather};
 pub(crate) use running::{Ended, Running};
+pub(crate) use tmux::Tmux;

@@ -84,11 +84,16 @@ impl Namespace {
         // Old servers make the token later than the account, and refuse pods that want it until then.
         spec["automountServiceAccountToken"] = false.into();
         let pod = serde_json::json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name}, "spec": spec});
+        self.has_account();
+        self.apply(&pod.to_string());
+        self.kubectl(&["wait", "--for=condition=Ready", "--timeout=180s", "pod", name]);
+    }
+
+    /// Waits until the namespace has its service account: until then old servers refuse pods.
+    pub(crate) fn has_account(&self) {
         self.wait_for("the namespace has its service account", || {
             self.try_kubectl(&["get", "serviceaccount", "default"]).code == 0
         });
-        self.apply(&pod.to_string());
-        self.kubectl(&["wait", "--for=condition=Ready", "--timeout=180s", "pod", name]);
     }
 
     /// `kubectl dbmig …` as kubectl finds it on the PATH, as the cluster's admin.
@@ -110,7 +115,14 @@ impl Namespace {
 
     /// The same as the user of a kubeconfig.
     pub(crate) fn dbmig_as(&self, kubeconfig: &Path, words: &[&str]) -> Run {
-        Run::of(self.plugin(words).env("KUBECONFIG", kubeconfig))
+        Run::of(&mut self.dbmig_command_as(kubeconfig, words))
+    }
+
+    /// The same, not started yet.
+    pub(crate) fn dbmig_command_as(&self, kubeconfig: &Path, words: &[&str]) -> Command {
+        let mut command = self.plugin(words);
+        command.env("KUBECONFIG", kubeconfig);
+        command
     }
 
     pub(super) fn plugin(&self, words: &[&str]) -> Command {

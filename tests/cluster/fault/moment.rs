@@ -5,7 +5,7 @@ use rand::{RngExt, SeedableRng};
 
 use super::delete_helper;
 use crate::place::{Owner, Place, Size, resumed, stopped, succeeded, undone};
-use crate::support::{Harm, Job, Relay, Running};
+use crate::support::{Harm, Job, Proxy, Running};
 
 /// A moment in a job's work.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -113,15 +113,15 @@ async fn a_vacuum_gets_over_the_loss_of_its_helper_pod_at_any_moment_2() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_vacuum_gets_over_a_cut_connection_at_any_moment() {
     let place = Place::new("fault", Owner::Deployment, Size::Large).await;
-    let relay = Relay::new(&place.space).await;
-    let mut running = Running::start(place.vacuum_through(&relay));
+    let proxy = Proxy::new(&place.space).await;
+    let mut running = Running::start(place.vacuum_through(&proxy));
     let moments = moments(&place, 7, 14, 6);
     for of_one_job in moments.chunk_by(|one, next| matches!(one, Moment::Rebuild(_)) == matches!(next, Moment::Rebuild(_))) {
         let mut job = None;
         for &moment in of_one_job {
             job = Some(come_to(moment, &place, &mut running));
             let before = Job::all("follow", place.folder());
-            assert!(relay.harm(Harm::Reset) > 0, "{moment:?}: there was no connection to cut");
+            assert!(proxy.harm(Harm::Reset) > 0, "{moment:?}: there was no connection to cut");
             running.says(|line| line.contains("trying again"), "trying again");
             place.space.wait_for("the plugin follows the job again", || {
                 Job::all("follow", place.folder()).iter().any(|follower| !before.contains(follower))
@@ -137,10 +137,10 @@ async fn a_vacuum_gets_over_a_cut_connection_at_any_moment() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_vacuum_gets_over_a_connection_that_goes_silent() {
     let place = Place::new("fault", Owner::Deployment, Size::Large).await;
-    let relay = Relay::new(&place.space).await;
-    let mut running = Running::start(place.vacuum_through(&relay));
+    let proxy = Proxy::new(&place.space).await;
+    let mut running = Running::start(place.vacuum_through(&proxy));
     let job = come_to(Moment::Rebuild(1 << 20), &place, &mut running);
-    assert!(relay.harm(Harm::Silence) > 0, "there was no connection to silence");
+    assert!(proxy.harm(Harm::Silence) > 0, "there was no connection to silence");
     job.go_on();
     succeeded(&running.ends(), "the connection went silent");
     place.is_new("the connection went silent");

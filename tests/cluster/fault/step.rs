@@ -2,7 +2,7 @@
 
 use super::delete_helper;
 use crate::place::{Owner, Place, STEPS, Size, announced, succeeded, undone};
-use crate::support::{Harm, Job, Relay, Running};
+use crate::support::{Harm, Job, Proxy, Running};
 
 /// In one vacuum, at each of its steps, alternately by force and not. Where the step before did not need the pod and lost it,
 /// it is deleted as soon as it is there again.
@@ -48,10 +48,10 @@ async fn a_vacuum_that_lost_its_helper_pod_from_its_swap_on_is_taken_back() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_vacuum_and_its_undo_get_over_a_cut_connection_at_every_step() {
     let place = Place::new("fault", Owner::Deployment, Size::Small).await;
-    let relay = Relay::new(&place.space).await;
-    let cut = |step| assert!(relay.harm(Harm::Reset) > 0, "there was no connection to cut at step {step}");
+    let proxy = Proxy::new(&place.space).await;
+    let cut = |step| assert!(proxy.harm(Harm::Reset) > 0, "there was no connection to cut at step {step}");
 
-    let mut running = Running::start(place.vacuum_through(&relay));
+    let mut running = Running::start(place.vacuum_through(&proxy));
     for step in announced(1, STEPS) {
         running.reaches(step, STEPS);
         cut(step);
@@ -60,10 +60,10 @@ async fn a_vacuum_and_its_undo_get_over_a_cut_connection_at_every_step() {
     place.is_new("the connection was cut at every step");
 
     place.renew();
-    let mut running = Running::start(place.vacuum_through(&relay));
+    let mut running = Running::start(place.vacuum_through(&proxy));
     running.reaches(12, STEPS);
     running.kill();
-    let mut running = Running::start(place.space.dbmig_through(&relay.kubeconfig(), &["undo", &place.id(), "--yes"]));
+    let mut running = Running::start(place.space.dbmig_command_as(&proxy.kubeconfig(), &["undo", &place.id(), "--yes"]));
     for step in 1..=12 {
         running.reaches(step, 12);
         cut(step);
