@@ -91,7 +91,7 @@ impl Job {
     }
 
     fn sees(&self, folder: &Path) -> bool {
-        let volumes = format!("/proc/{}/root/dbmig/volumes", self.number());
+        let volumes = Path::new("/proc").join(self.number().to_string()).join("root/dbmig/volumes");
         let wanted = fs::metadata(folder).expect("the volume is there");
         fs::read_dir(volumes).is_ok_and(|volumes| {
             let mut seen = volumes.filter_map(|volume| fs::metadata(volume.ok()?.path()).ok());
