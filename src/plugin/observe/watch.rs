@@ -1,4 +1,4 @@
-//! The watches behind [`Facts`]: one for each kind of object, kept up through everything. Reads only.
+//! The watches behind [`Facts`](super::facts::Facts): one for each kind of object, kept up through everything. Reads only.
 
 use std::fmt::Debug;
 
