@@ -7,6 +7,7 @@ mod lines;
 mod screen;
 mod states;
 mod until;
+mod volume;
 mod watching;
 
 use serde_json::{Value, json};
