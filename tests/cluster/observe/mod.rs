@@ -2,6 +2,7 @@
 
 mod connection;
 mod events;
+mod kept;
 mod lines;
 mod screen;
 mod states;

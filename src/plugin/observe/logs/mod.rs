@@ -2,12 +2,14 @@
 
 mod cursor;
 mod instance;
+mod kept;
 mod line;
 mod once;
 mod tail;
 mod tailing;
 
 pub use instance::{Ending, Instance, Role, Source};
+pub use kept::{Kept, gather, pack, unpack};
 pub use line::Line;
 pub use once::read;
 pub use tail::Start;

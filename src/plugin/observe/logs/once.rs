@@ -24,10 +24,11 @@ pub async fn read(
     (start, previous): (Start, bool),
     mut take: impl FnMut(Heard),
 ) -> Vec<(Source, String)> {
-    let sources = pods.iter().flat_map(|pod| {
+    let mut sources = Vec::new();
+    for pod in pods {
         let chosen = containers(pod).into_iter().filter(|(role, name, _)| choice.takes(*role, name));
-        chosen.map(|(role, name, _)| Source::new(pod, &name, role))
-    });
+        sources.extend(chosen.map(|(role, name, _)| Source::new(pod, &name, role)));
+    }
     let reading = stream::iter(sources).map(|source| {
         let (heard_tx, heard) = mpsc::channel(WAITING);
         let api: Api<Pod> = Api::namespaced(client.clone(), source.namespace());
