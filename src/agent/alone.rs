@@ -1,4 +1,4 @@
-//! One helper at a time changes a database: one whose pod was deleted by force may still run when the next one begins.
+//! One helper at a time changes or proves a database: one whose pod was deleted by force may still run when the next one begins.
 //!
 //! The lock is flock(2) on the database file, which SQLite does not use, and which the kernel takes back from whoever dies.
 //! NFS turns it into a lock of the kind that SQLite does use, but not for a file opened to be read: there, nobody is kept out.
