@@ -121,9 +121,6 @@ impl Observer {
     fn take(&mut self, subject: Subject, seen: Seen) -> Vec<News> {
         let now = Timestamp::now();
         let mut news = Vec::new();
-        if !matches!(seen, Seen::Trouble { .. }) && self.troubled.remove(&subject) && self.troubled.is_empty() {
-            news.push(News::Note(now, "connected again".to_owned()));
-        }
         let was_incomplete = !self.incomplete.is_empty();
         let changes = match seen {
             Seen::Pod(event) => self.pod(*event),
@@ -168,6 +165,12 @@ impl Observer {
             },
             Seen::Event(event) => {
                 news.extend(self.incident(*event));
+                Vec::new()
+            }
+            Seen::Recovered => {
+                if self.troubled.remove(&subject) && self.troubled.is_empty() {
+                    news.push(News::Note(now, "connected again".to_owned()));
+                }
                 Vec::new()
             }
             Seen::Trouble { subject, why, denied } => {
