@@ -14,7 +14,7 @@ async fn a_vacuum_gets_over_an_api_server_that_is_killed_and_started_again() {
     let mut running = Running::start(place.vacuum());
     let job = Job::halted("rebuild", place.folder(), || running.has_ended()).expect("a job");
     assert_eq!(Run::of(Command::new(&lab).args(["kill", "kube-apiserver"])).code, 0);
-    running.says(|line| line.contains("trying again"), "trying again");
+    running.says("trying again");
     let up = Run::of(Command::new(&lab).arg("up"));
     assert_eq!(up.code, 0, "{}", up.stderr);
     job.go_on();

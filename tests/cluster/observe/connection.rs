@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use tokio::time::sleep;
 
 use super::{assert_same, container, create_job, create_pod, spec};
-use crate::support::{Following, Harm, Namespace, Proxy, Weather};
+use crate::support::{Harm, Namespace, Proxy, Running, Weather};
 
 /// Numbered lines in small bursts, for about half a minute; some of them long. Then it waits until it is let go.
 const WRITER: &str = "awk 'BEGIN {
@@ -25,9 +25,9 @@ fn written() -> String {
     (1..=4000).map(|n| format!("line {n:05} {}\n", if n % 500 == 0 { long.as_str() } else { "" })).collect()
 }
 
-/// Resets, stalls and refuses connections until `following` has ended.
-async fn harm(proxy: &Proxy, following: &mut Following, last: &str) {
-    while !following.text().contains(last) {
+/// Resets, stalls and refuses connections until `running` has ended.
+async fn harm(proxy: &Proxy, running: &Running, last: &str) {
+    while !running.printed().contains(last) {
         let (calm, trouble): (u64, u64) = (rand::rng().random_range(200..1500), rand::rng().random_range(200..1500));
         sleep(Duration::from_millis(calm)).await;
         match rand::rng().random_range(0..4) {
@@ -53,16 +53,16 @@ async fn a_log_through_a_breaking_connection_loses_and_repeats_nothing() {
     let space = Namespace::new("cut").await;
     let proxy = Proxy::new(&space).await;
     create_pod(&space, "writer", &spec(&[container("main", WRITER)]));
-    let mut following = Following::begin(space.dbmig_command_as(&proxy.kubeconfig(), &["logs", "writer", "-f", "-o", "raw"]));
-    following.hears("line 00001");
-    let harmed = tokio::time::timeout(Duration::from_secs(150), harm(&proxy, &mut following, "line 04000")).await;
+    let mut running = Running::start(space.dbmig_command_as(&proxy.kubeconfig(), &["logs", "writer", "-f", "-o", "raw"]));
+    running.prints("line 00001");
+    let harmed = tokio::time::timeout(Duration::from_secs(150), harm(&proxy, &running, "line 04000")).await;
     proxy.weather(Weather::Fair);
-    assert!(harmed.is_ok(), "it hangs: {}", following.said());
-    space.wait_for("it says that it is connected again", || following.said().contains("connected again"));
+    assert!(harmed.is_ok(), "it hangs: {}", running.said());
+    running.says("connected again");
     space.kubectl(&["exec", "writer", "--", "touch", "/tmp/go"]);
-    assert_eq!(following.end(), 0, "{}", following.said());
+    assert_eq!(running.ends().code, 0, "{}", running.said());
     assert!(proxy.harmed() >= 5, "only {} connections were cut", proxy.harmed());
-    assert_same("through a breaking connection", &following.bytes(), written().as_bytes());
+    assert_same("through a breaking connection", &running.printed_bytes(), written().as_bytes());
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -73,8 +73,8 @@ async fn twenty_pods_are_heard_completely_though_the_server_is_away_for_a_while(
     let script = format!("i=0; while [ $i -lt {LINES} ]; do i=$((i+1)); echo $i; sleep 0.1; done");
     create_job(&space, "many", json!({"parallelism": 20, "completions": 20}), &spec(&[container("main", &script)]));
     let words = ["logs", "job/many", "-f", "-o", "json"];
-    let mut following = Following::begin(space.dbmig_command_as(&proxy.kubeconfig(), &words));
-    following.hears("\"message\":\"20\"");
+    let mut running = Running::start(space.dbmig_command_as(&proxy.kubeconfig(), &words));
+    running.prints("\"message\":\"20\"");
     for _ in 0..2 {
         proxy.weather(Weather::Away);
         proxy.harm(Harm::Reset);
@@ -82,9 +82,9 @@ async fn twenty_pods_are_heard_completely_though_the_server_is_away_for_a_while(
         proxy.weather(Weather::Fair);
         sleep(Duration::from_secs(3)).await;
     }
-    assert_eq!(following.end(), 0, "{}", following.said());
+    assert_eq!(running.ends().code, 0, "{}", running.said());
     let mut heard: BTreeMap<String, Vec<usize>> = BTreeMap::new();
-    for line in following.text().lines() {
+    for line in running.printed().lines() {
         let object: Value = serde_json::from_str(line).unwrap();
         let number = object["message"].as_str().unwrap().parse().unwrap();
         heard.entry(object["pod"].as_str().unwrap().to_owned()).or_default().push(number);

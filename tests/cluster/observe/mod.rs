@@ -10,7 +10,7 @@ mod watching;
 
 use serde_json::{Value, json};
 
-use crate::support::{Following, Namespace, Run};
+use crate::support::{Namespace, Run, Running};
 
 /// A container that runs a shell script.
 fn container(name: &str, script: &str) -> Value {
@@ -54,8 +54,8 @@ fn wait_for_phase(space: &Namespace, pod: &str, phase: &str) {
 }
 
 /// Starts the plugin and lets it go on.
-fn follow(space: &Namespace, words: &[&str]) -> Following {
-    Following::begin(space.dbmig_command(words))
+fn follow(space: &Namespace, words: &[&str]) -> Running {
+    Running::start(space.dbmig_command(words))
 }
 
 /// The JSON object that a command printed.

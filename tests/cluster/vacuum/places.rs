@@ -143,7 +143,8 @@ async fn a_vacuum_killed_around_its_volumes_apart_goes_on_or_back() {
         let (before, expected) = (digest(&place.file), content(&place.file, "id % 4 = 0"));
         let mut running = Running::start(place.space.dbmig_command(&apart));
         running.reaches(step, STEPS);
-        let said = running.kill();
+        running.kill();
+        let said = running.said();
         let run = place.space.dbmig(&[way, &place.id(), "--yes"]);
         assert_eq!(run.code, 0, "killed at {step}: {said}\n{}", run.stderr);
         place.is_tidy("at the end");
