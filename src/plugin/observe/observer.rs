@@ -94,9 +94,10 @@ impl Observer {
 
     /// Waits for something to tell; may be dropped at any moment without losing anything.
     pub async fn next(&mut self) -> Vec<News> {
+        let mut heard = Vec::new();
         loop {
             let news = tokio::select! {
-                Some(heard) = self.heard.recv() => vec![News::Heard(heard)],
+                _ = self.heard.recv_many(&mut heard, WAITING) => heard.drain(..).map(News::Heard).collect(),
                 Some((subject, seen)) = self.watches.next() => self.take(subject, seen),
             };
             if !news.is_empty() {
