@@ -83,14 +83,19 @@ async fn twenty_pods_are_heard_completely_though_the_server_is_away_for_a_while(
         sleep(Duration::from_secs(3)).await;
     }
     assert_eq!(running.ends().code, 0, "{}", running.said());
+    assert_complete(&running.printed(), 20, LINES);
+}
+
+/// Each of so many pods was heard saying all numbers up to the last one, once and in their order.
+pub(crate) fn assert_complete(objects: &str, pods: usize, last: usize) {
     let mut heard: BTreeMap<String, Vec<usize>> = BTreeMap::new();
-    for line in running.printed().lines() {
+    for line in objects.lines() {
         let object: Value = serde_json::from_str(line).unwrap();
         let number = object["message"].as_str().unwrap().parse().unwrap();
         heard.entry(object["pod"].as_str().unwrap().to_owned()).or_default().push(number);
     }
-    assert_eq!(heard.len(), 20, "{:?}", heard.keys());
-    let whole: Vec<usize> = (1..=LINES).collect();
+    assert_eq!(heard.len(), pods, "{:?}", heard.keys());
+    let whole: Vec<usize> = (1..=last).collect();
     for (pod, numbers) in heard {
         assert_eq!(numbers, whole, "{pod}");
     }

@@ -11,7 +11,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep, timeout};
 
 use super::batch::Batches;
-use super::cursor::Cursor;
+use super::cursor::{Cursor, Novelty};
 use super::line::Line;
 use super::{Heard, Instance, Source};
 use crate::cluster::error::{is_forbidden, translate};
@@ -68,6 +68,7 @@ impl Tail {
             {
                 return;
             }
+            self.cursor.next_log();
             let Some(ended) = self.read(instance).await else { return };
             if self.heard.send(Heard::Ended(self.source.clone(), ended.clone())).await.is_err() {
                 return;
@@ -210,9 +211,14 @@ impl Tail {
         for line in raw.into_iter().map(Line::parse) {
             if !written(&line) {
                 foreign.push(line);
-            } else if self.cursor.is_new(&line) {
-                lines.push(line);
+                continue;
             }
+            match self.cursor.take(&line) {
+                Novelty::Repeated => continue,
+                Novelty::AfterGap => self.moved_away(&line).await?,
+                Novelty::New => {}
+            }
+            lines.push(line);
         }
         for line in foreign.iter().filter(|line| !line.text.is_empty()) {
             let text = String::from_utf8_lossy(&line.text).into_owned();
@@ -222,5 +228,12 @@ impl Tail {
             return Ok(());
         }
         self.heard.send(Heard::Lines(self.source.clone(), lines)).await.map_err(|_| ())
+    }
+
+    /// Only a log's newest file can be read.
+    async fn moved_away(&self, line: &Line) -> Result<(), ()> {
+        let at = String::from_utf8_lossy(&line.stamp);
+        let text = format!("its log was rotated while the connection was gone; lines before {at} may be missing");
+        self.heard.send(Heard::Gap(self.source.clone(), text)).await.map_err(|_| ())
     }
 }
