@@ -4,6 +4,7 @@ pub mod complete;
 pub mod completion;
 pub mod events;
 pub mod history;
+mod kept_logs;
 mod live_names;
 pub mod logs;
 mod operation;

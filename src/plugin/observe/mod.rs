@@ -13,7 +13,7 @@ mod workload;
 
 pub use facts::{Change, Facts};
 pub use incident::Incident;
-pub use logs::{Choice, Ending, Heard, Instance, Line, Role, Source, Start, read};
+pub use logs::{Choice, Ending, Heard, Instance, Kept, Line, Role, Source, Start, gather, pack, read, unpack};
 pub use observer::{News, Observer};
 pub use pod::PodRow;
 pub use scope::{MIGRATION, Scope, migrations};

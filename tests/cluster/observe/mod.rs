@@ -2,6 +2,7 @@
 
 pub(crate) mod connection;
 mod events;
+mod kept;
 mod lines;
 mod rotation;
 mod screen;

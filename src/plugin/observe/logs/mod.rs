@@ -3,12 +3,14 @@
 mod batch;
 mod cursor;
 mod instance;
+mod kept;
 mod line;
 mod once;
 mod tail;
 mod tailing;
 
 pub use instance::{Ending, Instance, Role, Source};
+pub use kept::{Kept, gather, pack, unpack};
 pub use line::Line;
 pub use once::read;
 pub use tail::Start;

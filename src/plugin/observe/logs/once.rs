@@ -24,11 +24,12 @@ pub async fn read(
     (start, previous): (Start, bool),
     mut take: impl FnMut(Heard),
 ) -> Vec<(Source, String)> {
-    let sources = pods.iter().flat_map(|pod| {
+    let mut sources = Vec::new();
+    for pod in pods {
         let chosen = containers(pod).into_iter().filter(|(role, name, _)| choice.takes(*role, name));
         let placed = pod.spec.as_ref().is_some_and(|spec| spec.node_name.is_some());
-        chosen.map(move |(role, name, _)| (Source::new(pod, &name, role), placed))
-    });
+        sources.extend(chosen.map(|(role, name, _)| (Source::new(pod, &name, role), placed)));
+    }
     let reading = stream::iter(sources).map(|(source, placed)| {
         let (heard_tx, heard) = mpsc::channel(WAITING);
         let api: Api<Pod> = Api::namespaced(client.clone(), source.namespace());
