@@ -1,4 +1,5 @@
-//! The observers against `kubectl logs -f`: twenty pods write, and each way of following them takes a turn.
+//! The observers against `kubectl logs -f`: twenty pods write, and both follow them at the same time, so that whatever else the
+//! machine does meets both.
 
 mod reader;
 mod screen;
@@ -25,7 +26,7 @@ const SELECTOR: &str = "app=writers";
 /// From the word to begin to the first line.
 const LEAD: Duration = Duration::from_millis(500);
 
-/// How one way of following did.
+/// How one follower did.
 struct Turn {
     heard: Heard,
     /// Seconds of all its threads on a processor, from its start to the last line.
@@ -38,9 +39,8 @@ pub(super) fn measure() -> Outcome<Vec<Row>> {
     let mut bench = Bench::prepare()?;
     let measured = bench.turns().and_then(|turns| Ok((turns, bench.screen()?)));
     bench.clear()?;
-    let ([kubectl, logs, watch], (frames, seconds)) = measured?;
-    let mut rows = rows(&NAMES[0], &logs, &kubectl);
-    rows.extend(self::rows(&NAMES[1], &watch, &kubectl));
+    let (turns, (frames, seconds)) = measured?;
+    let mut rows: Vec<Row> = NAMES.iter().zip(&turns).flat_map(|(names, (ours, kubectl))| rows(names, ours, kubectl)).collect();
     let rate = f64::from(frames) / seconds;
     rows.push(Row {
         name: "screen: frames per second while scrolling / 10",
@@ -164,7 +164,8 @@ impl Bench {
             "replicas": PODS, "selector": {"matchLabels": labels}, "template": {"metadata": {"labels": labels}, "spec": pod}}});
         let file = self.dir.path().join("deployment.json");
         fs::write(&file, deployment.to_string()).map_err(|e| format!("{}: {e}", file.display()))?;
-        run_command(self.kubectl(&["apply", "-f"]).arg(&file).stdout(Stdio::null()))?;
+        let file = file.to_string_lossy();
+        run_command(self.kubectl(&["apply", "--filename", &file]).stdout(Stdio::null()))?;
         run_command(self.kubectl(&["rollout", "status", "deployment/writers", "--timeout=300s"]).stdout(Stdio::null()))
     }
 
@@ -187,20 +188,24 @@ impl Bench {
         Path::new(self.dir.path()).join(name)
     }
 
-    fn turns(&mut self) -> Outcome<[Turn; 3]> {
-        let most = PODS.to_string();
-        let kubectl = self.kubectl(&["logs", "-f", "--prefix", "--max-log-requests", &most, "--tail=0", "-l", SELECTOR]);
+    fn turns(&mut self) -> Outcome<[(Turn, Turn); 2]> {
         let logs = self.plugin(&["logs", "-f", "--prefix", "--tail=0", "-l", SELECTOR])?;
         let watch = self.plugin(&["watch", "--plain", "--tail=0", "-l", SELECTOR])?;
-        Ok([self.turn("kubectl logs -f", kubectl)?, self.turn("logs -f", logs)?, self.turn("watch --plain", watch)?])
+        Ok([self.turn("logs -f", logs)?, self.turn("watch --plain", watch)?])
     }
 
-    fn turn(&mut self, name: &str, command: Command) -> Outcome<Turn> {
-        heading(&format!("following {PODS} pods at {RATE} lines/s each for {SECONDS} s: {name}"));
-        let reading = Reading::begin(command)?;
-        reading.all_say_hello(PODS as usize)?;
+    /// Ours and kubectl's, on the same lines.
+    fn turn(&mut self, name: &str, ours: Command) -> Outcome<(Turn, Turn)> {
+        heading(&format!("following {PODS} pods at {RATE} lines/s each for {SECONDS} s: {name}, and kubectl logs -f"));
+        let most = PODS.to_string();
+        let kubectl = self.kubectl(&["logs", "-f", "--prefix", "--max-log-requests", &most, "--tail=0", "-l", SELECTOR]);
+        let (ours, kubectl) = (Reading::begin(ours)?, Reading::begin(kubectl)?);
+        ours.all_say_hello(PODS as usize)?;
+        kubectl.all_say_hello(PODS as usize)?;
         let round = self.go(SECONDS)?;
-        reading.end(round, u64::from(PODS * RATE * SECONDS))
+        [&ours, &kubectl].into_iter().for_each(|reading| reading.round(round));
+        let expected = u64::from(PODS * RATE * SECONDS);
+        Ok((ours.end(expected), kubectl.end(expected)))
     }
 
     /// Frames that the screen drew, and the seconds it had for it.

@@ -9,9 +9,9 @@ fn steps(told: &str) -> (Vec<usize>, usize) {
     let numbers = rows.filter_map(|line| {
         let (_, rest) = line.split_once(", step ")?;
         let (step, rest) = rest.split_once(" of ")?;
-        Some((step.parse().ok()?, rest.split_once(':')?.0.parse().ok()?))
+        Some((step.parse::<usize>().ok()?, rest.split_once(':')?.0.parse::<usize>().ok()?))
     });
-    let (mut steps, counts): (Vec<usize>, Vec<usize>) = numbers.unzip();
+    let (mut steps, counts): (Vec<_>, Vec<_>) = numbers.unzip();
     steps.dedup();
     (steps, counts.last().copied().unwrap_or_default())
 }
@@ -66,7 +66,8 @@ async fn one_watch_tells_everything_from_crash_loop_to_ready() {
         ["upmeter-0 › upmeter", "CrashLoopBackOff", ", step 1 of", "* pod/upmeter-0: gone", "* pod/upmeter-0: 2/2 Running"];
     assert_order(told, &places);
     let (steps, count) = steps(told);
-    assert!(count > 5 && steps == (1..=count).collect::<Vec<_>>(), "{steps:?} of {count}: {told}");
+    // Steps that had nothing to do are not told.
+    assert!(steps.is_sorted() && steps.len() > 8 && steps.last() == Some(&count), "{steps:?} of {count}: {told}");
     // Every line of the start that got through, as the kubelet has it, in its order.
     let lines: Vec<String> = log.lines().map(|line| format!("upmeter-0 › upmeter {line}\n")).collect();
     assert_order(told, &lines.iter().map(String::as_str).collect::<Vec<_>>());

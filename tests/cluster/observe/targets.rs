@@ -66,18 +66,16 @@ async fn without_a_name_it_is_what_migrates() {
     let space = Namespace::new("unnamed").await;
     let run = space.dbmig(&["status"]);
     assert!(run.code == 2 && run.stderr.contains("nothing to look at"), "{run:?}");
-    let labels = json!({"app.kubernetes.io/component": "migration"});
-    let job = |name: &str, metadata: Value, container_name: &str| {
-        let mut metadata = metadata;
+    let job = |name: &str, mut metadata: Value, container_name: &str| {
         metadata["name"] = name.into();
         let pod = spec(&[container(container_name, "echo \"$HOSTNAME has migrated\"")]);
         let job = json!({"apiVersion": "batch/v1", "kind": "Job", "metadata": metadata,
-            "spec": {"backoffLimit": 0, "template": {"metadata": {"labels": labels}, "spec": pod}}});
+            "spec": {"backoffLimit": 0, "template": {"spec": pod}}});
         space.has_account();
         space.apply(&job.to_string());
         space.kubectl(&["wait", "--for=condition=Complete", "--timeout=180s", "job", name]);
     };
-    job("labelled", json!({"labels": labels}), "main");
+    job("labelled", json!({"labels": {"app.kubernetes.io/component": "migration"}}), "main");
     let run = space.dbmig(&["logs"]);
     assert!(run.code == 0 && run.stderr.contains("looking at job/labelled"), "{run:?}");
     assert!(run.stdout.starts_with("labelled-") && run.stdout.ends_with(" has migrated\n"), "{run:?}");
@@ -87,7 +85,7 @@ async fn without_a_name_it_is_what_migrates() {
     job("release-hook", json!({"annotations": {"helm.sh/hook": "pre-upgrade"}}), "db-upgrade");
     job("smoke", json!({"annotations": {"helm.sh/hook": "test"}}), "migrate");
     let run = space.dbmig(&["status"]);
-    assert!(run.code == 2 && run.stderr.contains("job/labelled") && run.stderr.contains("job/release-hook"), "{run:?}");
+    assert!(run.code == 4 && run.stderr.contains("job/labelled") && run.stderr.contains("job/release-hook"), "{run:?}");
     assert!(!run.stderr.contains("job/smoke"), "{run:?}");
     let all = object(&space.dbmig(&["status", "-A", "-o", "json"]));
     let jobs = all["jobs"].as_array().unwrap();

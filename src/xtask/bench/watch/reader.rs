@@ -33,6 +33,14 @@ pub(super) struct Heard {
     last: Option<Instant>,
 }
 
+impl Drop for Reading {
+    fn drop(&mut self) {
+        // It may have ended.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
 impl Heard {
     /// Lines that did not come.
     pub(super) fn lost(&self, expected: u64) -> u64 {
@@ -109,6 +117,11 @@ impl Reading {
         Ok(Self { child, heard })
     }
 
+    /// Has lines of this round count.
+    pub(super) fn round(&self, round: u32) {
+        lock(&self.heard).round = round;
+    }
+
     /// Waits until each pod was heard.
     pub(super) fn all_say_hello(&self, pods: usize) -> Outcome {
         let begin = Instant::now();
@@ -121,9 +134,8 @@ impl Reading {
         Ok(())
     }
 
-    /// Waits for the lines of a round; then ends it.
-    pub(super) fn end(mut self, round: u32, expected: u64) -> Outcome<Turn> {
-        lock(&self.heard).round = round;
+    /// Waits for the lines of its round; then ends it.
+    pub(super) fn end(self, expected: u64) -> Turn {
         let begin = Instant::now();
         loop {
             sleep(PAUSE);
@@ -133,10 +145,8 @@ impl Reading {
             }
         }
         let (busy, memory) = (busy(&self.child), highest_memory(&self.child));
-        let ended = self.child.kill().and_then(|()| self.child.wait());
-        ended.map_err(|e| format!("cannot end kubectl: {e}"))?;
         let heard = std::mem::take(&mut *lock(&self.heard));
-        Ok(Turn { heard, busy, memory })
+        Turn { heard, busy, memory }
     }
 }
 
