@@ -16,6 +16,7 @@ use super::pod::PodRow;
 use super::scope::{Pods, Scope, claims};
 use super::usage::Measured;
 use super::workload::{ClaimRow, JobRow, JobState, WorkloadRow};
+use crate::cluster::kind::Kind;
 use crate::plan::{LockName, Phase, Record, StepState};
 
 /// Namespace and name.
@@ -325,7 +326,15 @@ impl Facts {
     fn is_about(&self, incident: &Incident) -> bool {
         let here = self.scope.namespace.as_ref().is_none_or(|namespace| *namespace == incident.namespace);
         here && (self.known.contains(&incident.uid)
+            || self.is_about_replica_set(incident)
             || self.claim_rows().iter().any(|claim| incident.object == format!("persistentvolumeclaim/{}", claim.name)))
+    }
+
+    /// What makes a Deployment's pods is not watched itself: it is known by its name, which ends in a hash without dashes.
+    fn is_about_replica_set(&self, incident: &Incident) -> bool {
+        let above = self.scope.workload.as_ref().filter(|asked| asked.kind == Kind::Deployment);
+        let set = incident.object.strip_prefix("replicaset/").and_then(|set| set.rsplit_once('-'));
+        above.zip(set).is_some_and(|(above, (name, _))| above.name == name)
     }
 
     fn is_ours(&self, record: &Record) -> bool {

@@ -105,9 +105,10 @@ impl Observer {
 
     /// Waits for something to tell; may be dropped at any moment without losing anything.
     pub async fn next(&mut self) -> Vec<News> {
+        let mut heard = Vec::new();
         loop {
             let news = tokio::select! {
-                Some(heard) = self.heard.recv() => vec![News::Heard(heard)],
+                _ = self.heard.recv_many(&mut heard, WAITING) => heard.drain(..).map(News::Heard).collect(),
                 Some((subject, seen)) = self.watches.next() => self.take(subject, seen),
                 Some(measured) = self.measuring.next() => {
                     self.facts.measured(measured);
@@ -146,9 +147,6 @@ impl Observer {
     fn take(&mut self, subject: Subject, seen: Seen) -> Vec<News> {
         let now = Timestamp::now();
         let mut news = Vec::new();
-        if !matches!(seen, Seen::Trouble { .. }) && self.troubled.remove(&subject) && self.troubled.is_empty() {
-            news.push(News::Note(now, "connected again".to_owned()));
-        }
         let was_incomplete = !self.incomplete.is_empty();
         let changes = match seen {
             Seen::Pod(event) => self.pod(*event),
@@ -197,6 +195,12 @@ impl Observer {
             }
             Seen::Event(event) => {
                 news.extend(self.incident(*event));
+                Vec::new()
+            }
+            Seen::Recovered => {
+                if self.troubled.remove(&subject) && self.troubled.is_empty() {
+                    news.push(News::Note(now, "connected again".to_owned()));
+                }
                 Vec::new()
             }
             Seen::Trouble { subject, why, denied } => {

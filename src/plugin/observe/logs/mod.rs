@@ -1,5 +1,6 @@
 //! The logs of containers as one stream that survives restarts and broken connections. Prints nothing.
 
+mod batch;
 mod cursor;
 mod instance;
 mod kept;
