@@ -10,7 +10,7 @@ use tokio::time::sleep;
 use super::{assert_same, container, create_job, create_pod, spec};
 use crate::support::{Harm, Namespace, Proxy, Running, Weather};
 
-/// Numbered lines in small bursts, for about half a minute; some of them long.
+/// Numbered lines in small bursts, for about half a minute; some of them long. Then it waits until it is let go.
 const WRITER: &str = "awk 'BEGIN {
     for (i = 1; i <= 4000; i++) {
         printf \"line %05d \", i
@@ -18,7 +18,7 @@ const WRITER: &str = "awk 'BEGIN {
         printf \"\\n\"
         if (i % 20 == 0) { fflush(); system(\"sleep 0.1\") }
     }
-}'";
+}'; until [ -e /tmp/go ]; do sleep 0.2; done";
 
 fn written() -> String {
     let long: String = (0..5000).map(|n| format!("{n:05},")).collect();
@@ -58,10 +58,11 @@ async fn a_log_through_a_breaking_connection_loses_and_repeats_nothing() {
     let harmed = tokio::time::timeout(Duration::from_secs(150), harm(&proxy, &running, "line 04000")).await;
     proxy.weather(Weather::Fair);
     assert!(harmed.is_ok(), "it hangs: {}", running.said());
+    running.says("connected again");
+    space.kubectl(&["exec", "writer", "--", "touch", "/tmp/go"]);
     assert_eq!(running.ends().code, 0, "{}", running.said());
     assert!(proxy.harmed() >= 5, "only {} connections were cut", proxy.harmed());
     assert_same("through a breaking connection", &running.printed_bytes(), written().as_bytes());
-    assert!(running.said().contains("connected again"), "{}", running.said());
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -82,14 +83,19 @@ async fn twenty_pods_are_heard_completely_though_the_server_is_away_for_a_while(
         sleep(Duration::from_secs(3)).await;
     }
     assert_eq!(running.ends().code, 0, "{}", running.said());
+    assert_complete(&running.printed(), 20, LINES);
+}
+
+/// Each of so many pods was heard saying all numbers up to the last one, once and in their order.
+pub(crate) fn assert_complete(objects: &str, pods: usize, last: usize) {
     let mut heard: BTreeMap<String, Vec<usize>> = BTreeMap::new();
-    for line in running.printed().lines() {
+    for line in objects.lines() {
         let object: Value = serde_json::from_str(line).unwrap();
         let number = object["message"].as_str().unwrap().parse().unwrap();
         heard.entry(object["pod"].as_str().unwrap().to_owned()).or_default().push(number);
     }
-    assert_eq!(heard.len(), 20, "{:?}", heard.keys());
-    let whole: Vec<usize> = (1..=LINES).collect();
+    assert_eq!(heard.len(), pods, "{:?}", heard.keys());
+    let whole: Vec<usize> = (1..=last).collect();
     for (pod, numbers) in heard {
         assert_eq!(numbers, whole, "{pod}");
     }

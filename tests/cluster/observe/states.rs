@@ -7,8 +7,9 @@ use serde_json::json;
 use super::{container, create_job, create_pod, follow, object, spec, spec_with_claim};
 use crate::support::Namespace;
 
-/// Counts its starts in an emptyDir, says which one it is, and fails.
-const CRASHING: &str = "n=$(cat /count/n 2>/dev/null || echo 0); n=$((n+1)); echo $n >/count/n; echo \"start $n begins\"; sleep 1; echo \"start $n gives up\"; exit 3";
+/// Counts its starts in an emptyDir, says which one it is, and fails; the first time as soon as it is let go.
+const CRASHING: &str = "n=$(cat /count/n 2>/dev/null || echo 0); n=$((n+1)); echo $n >/count/n; echo \"start $n begins\"
+    until [ -e /count/go ]; do sleep 0.2; done; sleep 1; echo \"start $n gives up\"; exit 3";
 
 fn create_crashing(space: &Namespace) {
     let mut main = container("main", CRASHING);
@@ -25,6 +26,9 @@ async fn a_crash_loop_is_told_start_by_start_and_judged_wrong() {
     create_crashing(&space);
     let mut running = follow(&space, &["logs", "crashing", "-f"]);
     let mut watching = follow(&space, &["watch", "crashing", "--plain"]);
+    running.prints("start 1 begins");
+    watching.prints("start 1 begins");
+    space.kubectl(&["exec", "crashing", "--", "touch", "/count/go"]);
     running.prints("start 3 gives up");
     watching.prints_so_that("the end of the third start is told", |text| {
         text.contains("start 3 gives up") && text.matches("crashing › main: exit code 3").count() >= 3
