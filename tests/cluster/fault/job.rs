@@ -85,6 +85,10 @@ async fn taken_up_after(fault: Fault, seed: u64, ways: &[fn(&Place, &str)]) {
     let mut ways = ways.iter().cycle();
     for moment in moments(&place, seed, 7, 3) {
         let what = format!("{fault:?} at {moment:?}");
+        // A node takes a moment to end what ran in a pod that is gone, and that must not pass for the next job.
+        place.space.wait_for("the job before is gone", || {
+            ["rebuild", "verify"].iter().all(|word| Job::all(word, place.folder()).is_empty())
+        });
         place.renew();
         let mut running = Running::start(place.vacuum());
         let job = come_to(moment, &place, &mut running);
