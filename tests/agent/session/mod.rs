@@ -167,7 +167,7 @@ fn following_goes_on_from_the_line_asked_for() {
     assert_eq!(without_beats(&all), without_beats(&journal));
     assert_eq!(without_beats(&second), without_beats(&journal[first + 1..]));
     let beyond = run(&mut job("follow", &dir, &["1000"]), b"");
-    assert!(matches!(messages(&beyond).as_slice(), [Message::Done(_)]));
+    assert!(without_beats(&beyond.stdout).len() == 1 && matches!(last(&beyond), Message::Done(_)));
 }
 
 #[test]

@@ -4,10 +4,11 @@ use std::process::Command;
 
 use serde_json::json;
 
+use super::moment::{Moment, come_to};
 use crate::observe::connection::assert_complete;
 use crate::observe::{container, create_job, spec};
 use crate::place::{Owner, Place, Size, resumed, stopped};
-use crate::support::{Job, Namespace, Run, Running};
+use crate::support::{Namespace, Run, Running};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_vacuum_gets_over_an_api_server_that_is_killed_and_started_again() {
@@ -16,7 +17,7 @@ async fn a_vacuum_gets_over_an_api_server_that_is_killed_and_started_again() {
     };
     let place = Place::new("fault", Owner::Deployment, Size::Large).await;
     let mut running = Running::start(place.vacuum());
-    let job = Job::halted("rebuild", place.folder(), || running.has_ended()).expect("a job");
+    let job = come_to(Moment::Rebuild(1 << 20), &place, &mut running);
     assert_eq!(Run::of(Command::new(&lab).args(["kill", "kube-apiserver"])).code, 0);
     running.says("trying again");
     let up = Run::of(Command::new(&lab).arg("up"));
