@@ -1,4 +1,4 @@
-//! One helper at a time changes a database: one whose pod was deleted by force may still run when the next one begins.
+//! One helper at a time changes or proves a database: one whose pod was deleted by force may still run when the next one begins.
 //!
 //! The lock is flock(2) on the database's folder: SQLite does not use it, the kernel takes it back from whoever dies, and it
 //! keeps no block of a file that is replaced in use. NFS turns it into a lock on bytes, which a folder cannot have: there,

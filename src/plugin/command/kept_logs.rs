@@ -43,16 +43,7 @@ pub(super) async fn keep(run: &Run, pods: &[Pod]) {
         return;
     }
     let store = Store::new(run.cluster.client.clone(), &run.namespace, "");
-    let mut logs = Vec::new();
-    let start = Start { since: None, tail: Some(MOST_LINES) };
-    // The start of a container before the last one tells why that one was needed.
-    let reading = async {
-        for previous in [true, false] {
-            read(&run.cluster.client, pods, &Choice::all(), (start, previous), |heard| gather(&mut logs, heard)).await;
-        }
-    };
-    let whole = timeout(PATIENCE, reading).await.is_ok();
-    tracing::debug!(containers = logs.len(), whole, "logs read to be kept");
+    let logs = last_said(run, pods, MOST_LINES).await;
     if logs.is_empty() {
         return;
     }
@@ -72,6 +63,21 @@ pub(super) async fn keep(run: &Run, pods: &[Pod]) {
     if let Err(failure) = kept {
         tracing::warn!(%failure, "logs not kept");
     }
+}
+
+/// What the containers of `pods` said last, as far as it can be read soon: of each container at most so many lines of its newest
+/// start, and as many of the one before, which tells why that one was needed.
+pub(super) async fn last_said(run: &Run, pods: &[Pod], lines: i64) -> Vec<Kept> {
+    let mut logs = Vec::new();
+    let start = Start { since: None, tail: Some(lines) };
+    let reading = async {
+        for previous in [true, false] {
+            read(&run.cluster.client, pods, &Choice::all(), (start, previous), |heard| gather(&mut logs, heard)).await;
+        }
+    };
+    let whole = timeout(PATIENCE, reading).await.is_ok();
+    tracing::debug!(containers = logs.len(), whole, "logs read");
+    logs
 }
 
 /// The logs that an operation has kept of pods that are gone by now, in the order in which they went. What is left of those

@@ -7,6 +7,7 @@ use backon::{BackoffBuilder as _, ExponentialBackoff, ExponentialBuilder};
 use futures::StreamExt as _;
 use futures::stream::{self, BoxStream, SelectAll};
 use k8s_openapi::api::batch::v1::Job;
+use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{ConfigMap, Event, PersistentVolumeClaim, Pod};
 use kube::Api;
 use kube::api::{DynamicObject, ListParams};
@@ -31,6 +32,8 @@ pub enum Subject {
     Claims,
     Events,
     Operations,
+    /// Of operations: whether their processes live.
+    Leases,
 }
 
 impl Subject {
@@ -44,6 +47,7 @@ impl Subject {
             Self::Claims => "persistentvolumeclaims",
             Self::Events => "events",
             Self::Operations => "operations (configmaps)",
+            Self::Leases => "leases",
         }
     }
 }
@@ -62,6 +66,8 @@ pub(super) enum Seen {
     Event(Box<watcher::Event<Event>>),
     #[allow(missing_docs, reason = "named by the variant")]
     Operation(Box<watcher::Event<ConfigMap>>),
+    #[allow(missing_docs, reason = "named by the variant")]
+    Lease(Box<watcher::Event<Lease>>),
     /// The server answers again after trouble, and the watch goes on.
     Recovered,
     /// A watch is in trouble: for good if the user may not, else until it has recovered by itself.
@@ -102,9 +108,11 @@ pub(super) async fn open(cluster: &Cluster, scope: &Scope) -> Result<(Watches, V
     }
     let ours = format!("app.kubernetes.io/managed-by={MANAGED_BY},{LABEL_COMMAND}");
     watches.push(one(api::<ConfigMap>(cluster, scope), Config::default().labels(&ours), Subject::Operations, Seen::Operation));
+    let managed = Config::default().labels(&format!("app.kubernetes.io/managed-by={MANAGED_BY}"));
+    watches.push(one(api::<Lease>(cluster, scope), managed, Subject::Leases, Seen::Lease));
     watches.push(one(api::<PersistentVolumeClaim>(cluster, scope), Config::default(), Subject::Claims, Seen::Claim));
     watches.push(one(api::<Event>(cluster, scope), Config::default(), Subject::Events, Seen::Event));
-    subjects.extend([Subject::Operations, Subject::Claims, Subject::Events]);
+    subjects.extend([Subject::Operations, Subject::Leases, Subject::Claims, Subject::Events]);
     Ok((watches, subjects))
 }
 

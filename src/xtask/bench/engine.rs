@@ -26,16 +26,6 @@ pub(super) struct Cost {
 }
 
 impl Cost {
-    /// The faster of two runs: whatever else a machine does only adds to the time.
-    pub(super) fn faster(self, other: Self) -> Self {
-        Self {
-            seconds: self.seconds.min(other.seconds),
-            busy: self.busy.min(other.busy),
-            memory: self.memory.max(other.memory),
-            disk: self.disk.max(other.disk),
-        }
-    }
-
     /// One run after the other.
     pub(super) fn then(self, next: Self) -> Self {
         Self {

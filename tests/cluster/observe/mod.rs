@@ -10,6 +10,7 @@ mod states;
 mod story;
 mod targets;
 mod until;
+mod volume;
 mod watching;
 
 use serde_json::{Value, json};
