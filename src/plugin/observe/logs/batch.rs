@@ -26,13 +26,16 @@ pub(super) struct Batches<R> {
     splitter: Splitter,
     drained: bool,
     quiet: Duration,
+    /// The server itself ended the stream.
     complete: bool,
+    /// It broke; at the next look it seems to have ended.
+    broke: bool,
 }
 
 impl<R: AsyncBufRead + Unpin> Batches<R> {
     /// Ends too when nothing has come for as long as `quiet`.
     pub(super) fn new(reader: R, quiet: Duration) -> Self {
-        Self { reader, splitter: Splitter::default(), drained: false, quiet, complete: false }
+        Self { reader, splitter: Splitter::default(), drained: false, quiet, complete: false, broke: false }
     }
 
     /// The next lines, as they came, perhaps none; `None` at the end of the stream, or when it broke or stays quiet.
@@ -73,9 +76,9 @@ impl<R: AsyncBufRead + Unpin> Batches<R> {
 
     /// Takes one chunk in; its size. Loses nothing when dropped.
     async fn chunk(&mut self) -> Option<usize> {
-        let chunk = self.reader.fill_buf().await.ok()?;
+        let chunk = self.reader.fill_buf().await.inspect_err(|_| self.broke = true).ok()?;
         if chunk.is_empty() {
-            self.complete = true;
+            self.complete = !self.broke;
             return None;
         }
         self.splitter.feed(chunk);
