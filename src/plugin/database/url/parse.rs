@@ -20,7 +20,7 @@ pub(in crate::database) fn parts(text: &str) -> Result<Parts> {
     }
     match text.split_once("://") {
         Some((scheme, rest)) => url(engine(scheme).ok_or_else(unknown)?, rest),
-        None if text.contains(';') => {
+        None if is_ado(text) => {
             let pairs = ado(text)?;
             let engine = ado_engine(&pairs);
             Ok(Parts { engine, ..pairs_into_parts(pairs)? })
@@ -89,10 +89,10 @@ fn url(engine: Engine, rest: &str) -> Result<Parts> {
         own.user = some(decoded(user)?);
         own.password = password.map(decoded).transpose()?.map(Password::new);
     }
-    for host in hosts.split(',').filter(|host| !host.is_empty()) {
-        let (host, port) = host_and_port(host)?;
-        own.hosts.push(decoded(host)?);
-        own.ports.extend(port);
+    let hosts: Vec<_> = hosts.split(',').filter(|host| !host.is_empty()).map(host_and_port).collect::<Result<_>>()?;
+    own.hosts = hosts.iter().map(|(host, _)| decoded(host)).collect::<Result<_>>()?;
+    if hosts.iter().any(|(_, port)| port.is_some()) {
+        own.ports = hosts.iter().map(|(_, port)| port.unwrap_or(engine.port())).collect();
     }
     own.database = some(decoded(database.split_once('#').map_or(database, |(name, _)| name))?);
     let mut pairs = Vec::new();
@@ -202,6 +202,11 @@ fn conninfo(text: &str) -> Result<Pairs> {
     }
 }
 
+/// Pairs end at `;`: with libpq's blanks between them, the first `;` would have several of them before it.
+fn is_ado(text: &str) -> bool {
+    text.split_once(';').is_some_and(|(first, _)| first.matches('=').count() == 1)
+}
+
 /// ADO.NET's `Host=…;Username=…`; a value may be in quotes, and doubled quotes stand for one.
 fn ado(text: &str) -> Result<Pairs> {
     let mut pairs = Vec::new();
@@ -246,6 +251,20 @@ fn closing(text: &str, quote: char) -> Option<usize> {
         }
         from = at + 2;
     }
+}
+
+/// The first section of that name in an INI file such as libpq's service file.
+pub(in crate::database) fn ini(text: &str, section: &str) -> Result<Option<Parts>> {
+    let heading = format!("[{section}]");
+    let mut lines = text.lines().map(str::trim).skip_while(|line| *line != heading);
+    if lines.next().is_none() {
+        return Ok(None);
+    }
+    let own = lines.take_while(|line| !line.starts_with('[')).filter(|line| !line.is_empty() && !line.starts_with('#'));
+    let pairs = own.filter_map(|line| line.split_once('=')).map(|(key, value)| (key.trim().to_owned(), value.trim().to_owned()));
+    let mut parts = pairs_into_parts(pairs.collect())?;
+    parts.engine = Some(Engine::Postgres);
+    Ok(Some(parts))
 }
 
 /// Settings by their names in libpq, JDBC, ADO.NET and the drivers of MySQL. Others are no business of ours.
