@@ -83,6 +83,9 @@ fn url(engine: Engine, rest: &str) -> Result<Parts> {
     let (login, rest) = login_of(rest);
     let (rest, query) = rest.split_once('?').map_or((rest, ""), |(rest, query)| (rest, query));
     let (hosts, database) = rest.split_once('/').map_or((rest, ""), |(hosts, database)| (hosts, database));
+    if !is_hosts(hosts) {
+        return Err(broken("its host has signs that no host has: a password must be percent-encoded"));
+    }
     let mut own = Parts { engine: Some(engine), ..Parts::default() };
     if let Some(login) = login {
         let (user, password) = login.split_once(':').map_or((login, None), |(user, password)| (user, Some(password)));
@@ -106,19 +109,25 @@ fn url(engine: Engine, rest: &str) -> Result<Parts> {
 
 /// What is before the `@`. A password is often not encoded as it should be, so the last `@` counts that a host can follow.
 fn login_of(rest: &str) -> (Option<&str>, &str) {
-    let is_end = |c: char| matches!(c, '/' | '?' | '#');
-    let authority = rest.find(is_end).map_or(rest, |end| &rest[..end]);
-    let host_follows = |at: usize| {
-        let behind = &rest[at + 1..];
-        let host = behind.find(is_end).map_or(behind, |end| &behind[..end]);
-        !host.is_empty() && host.chars().all(|c| c.is_ascii_alphanumeric() || ".-_:,[]%".contains(c))
+    let behind = |at: usize| authority(&rest[at + 1..]);
+    let in_authority = authority(rest).rfind('@').filter(|at| is_hosts(behind(*at)));
+    let beyond = || {
+        let mut all = rest.match_indices('@').map(|(at, _)| at);
+        all.find(|at| !behind(*at).is_empty() && is_hosts(behind(*at)) && rest[..*at].contains(':'))
     };
-    let in_authority = authority.rfind('@');
-    let beyond = || rest.match_indices('@').map(|(at, _)| at).find(|at| host_follows(*at) && rest[..*at].contains(':'));
     match in_authority.or_else(beyond) {
         Some(at) => (Some(&rest[..at]), &rest[at + 1..]),
         None => (None, rest),
     }
+}
+
+fn authority(rest: &str) -> &str {
+    rest.find(['/', '?', '#']).map_or(rest, |end| &rest[..end])
+}
+
+/// Only what hosts and ports are made of.
+fn is_hosts(text: &str) -> bool {
+    text.chars().all(|c| c.is_ascii_alphanumeric() || ".-_:,[]%".contains(c))
 }
 
 fn host_and_port(text: &str) -> Result<(&str, Option<u16>)> {
