@@ -1,6 +1,7 @@
 //! Finding the database of a pod by what its containers are told, with the rights that users have.
 
 use dbmig::cluster::helper::Helper;
+use dbmig::cluster::relay::{Endpoint, Relay};
 use dbmig::cluster::seat::Seat;
 use dbmig::cluster::{Cluster, ConnectionFlags, connect};
 use dbmig::database::find::{self, Found, Named, Subject};
@@ -8,6 +9,7 @@ use dbmig::shutdown::Stop;
 use k8s_openapi::api::core::v1::Pod;
 use kube::Api;
 use serde_json::json;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use crate::support::Namespace;
 
@@ -105,6 +107,35 @@ async fn databases_are_found_with_and_without_the_right_to_read_secrets() {
     ] {
         assert!(found.iter().any(|one| one == expected), "{expected}: {found:#?}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sidecar_is_reached_while_the_application_crashes() {
+    let space = Namespace::new("side").await;
+    space.has_account();
+    space.apply(
+        &json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "web"}, "spec": {"automountServiceAccountToken": false,
+            "terminationGracePeriodSeconds": 0, "containers": [
+                {"name": "main", "image": "busybox:1", "command": ["false"]},
+                {"name": "proxy", "image": "busybox:1", "command": ["nc", "-lk", "-s", "127.0.0.1", "-p", "5432", "-e", "cat"]}]}})
+        .to_string(),
+    );
+    let state = |of: &str| space.try_kubectl(&["get", "pod", "web", "-o", &format!("jsonpath={of}")]).stdout;
+    space.wait_for("the application crash-loops beside its proxy", || {
+        state("{.status.containerStatuses[?(@.name=='main')].state.waiting.reason}") == "CrashLoopBackOff"
+            && !state("{.status.containerStatuses[?(@.name=='proxy')].state.running}").is_empty()
+    });
+    let pods: Api<Pod> = Api::namespaced(space.cluster().client.clone(), space.name());
+    let pod = pods.get("web").await.unwrap();
+    let helper = Helper::beside(&pod, "main", "find-y", "busybox:1", &[]);
+    let seat = Seat::in_network(space.cluster(), &Stop::default(), &pod, "main", helper).await.unwrap();
+    assert!(seat.helper.is_none() && !seat.in_container);
+    let mut relay =
+        Relay::open(&seat.agent, &Endpoint::Tcp("localhost".to_owned(), 5432)).await.unwrap_or_else(|e| panic!("{e:?}"));
+    relay.write_all(b"through the proxy").await.unwrap();
+    let mut back = [0; 17];
+    relay.read_exact(&mut back).await.unwrap();
+    assert_eq!(&back, b"through the proxy");
 }
 
 #[tokio::test(flavor = "multi_thread")]

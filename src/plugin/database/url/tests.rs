@@ -76,6 +76,7 @@ fn every_way_to_write_a_server_down_is_understood() {
 fn files_are_paths() {
     for (text, path) in [
         ("sqlite:app.db", "app.db"),
+        ("/data/app.db", "/data/app.db"),
         ("sqlite:///app.db", "/app.db"),
         ("sqlite:////data/app.db?mode=rw", "/data/app.db"),
         ("sqlite3://data/app.db", "data/app.db"),
