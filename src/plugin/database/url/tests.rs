@@ -157,7 +157,8 @@ fn no_password_is_ever_shown() {
             }
         }
         // Not encoded as it should be: whatever comes of it, it is not repeated.
-        for text in [format!("postgres://app:{password}@db/shop"), format!("app:{password}@tcp(db)/shop"), password.clone()] {
+        for text in [format!("postgres://app:{password}@db/shop"), format!("app:{password}@tcp(db)/shop"), format!("x{password}")]
+        {
             let said = match Location::parse(&text) {
                 Ok(location) => format!("{location} {location:?}"),
                 Err(failure) => format!("{failure:?}"),
