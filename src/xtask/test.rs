@@ -1,7 +1,9 @@
 //! `cargo xtask test`: every test of the workspace, those on a cluster included.
 
+use std::process::{Command, Stdio};
+
 use crate::Outcome;
-use crate::cluster::Kubernetes;
+use crate::cluster::{Kubernetes, lab};
 use crate::process::{cargo, heading, on_path, run as run_command};
 
 #[derive(clap::Args)]
@@ -18,6 +20,9 @@ pub(crate) struct Args {
 
 pub(crate) fn run(args: &Args) -> Outcome {
     let cluster = Kubernetes::choose(args.context.as_deref(), args.yes)?;
+    if cluster.is_lab() {
+        run_command(Command::new(lab().with_file_name("databases").join("build")).stdout(Stdio::null()))?;
+    }
     heading(&format!("testing on {}", cluster.describe()));
     let mut tests = cargo();
     if on_path("cargo-nextest") {

@@ -1,12 +1,12 @@
 //! Where our binary sits beside a pod that keeps running: in its container, in an ephemeral one, or in a helper pod.
 
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
 
 use super::Cluster;
 use super::agent::Agent;
 use super::helper::{self, Helper, VOLUMES};
 use super::pods::statuses;
-use super::volume::{Mount, Source};
+use super::volume::{Mount, Source, mounts};
 use super::{claim, ephemeral, node};
 use crate::failure::{Failure, Result};
 use crate::shutdown::Stop;
@@ -17,6 +17,8 @@ pub struct Seat {
     pub agent: Agent,
     /// The helper pod, when it is one: whoever sat down removes it.
     pub helper: Option<Helper>,
+    /// The agent is in the application's own container, and so has its environment.
+    pub in_container: bool,
     /// Where each mount is seen.
     roots: Vec<(Mount, String)>,
 }
@@ -52,6 +54,14 @@ impl Seat {
         }
     }
 
+    /// The path that the agent sees of a path that the application's container sees, if both see it.
+    #[must_use]
+    pub fn path_of(&self, path: &str) -> Option<String> {
+        let on = self.roots.iter().filter_map(|(mount, _)| Some((mount, mount.to_volume(path)?)));
+        let (mount, inside) = on.max_by_key(|(mount, _)| mount.path.len())?;
+        Some(self.path(mount, &inside))
+    }
+
     /// In a helper pod beside the pod's durable volumes.
     ///
     /// # Errors
@@ -64,13 +74,37 @@ impl Seat {
         {
             Ok(agent) => {
                 let roots = mounts.iter().map(|mount| (mount.clone(), format!("{VOLUMES}/{}", mount.volume))).collect();
-                Ok(Self { agent, helper: Some(helper), roots })
+                Ok(Self { agent, helper: Some(helper), in_container: false, roots })
             }
             Err(failure) => {
                 helper.delete(cluster).await?;
                 Err(failure)
             }
         }
+    }
+
+    /// In the network of a pod, where its sidecars listen: in the named container, else in another one that runs, else in an
+    /// ephemeral one, else only on its node, in a helper pod without any of its volumes.
+    ///
+    /// # Errors
+    /// Names each place that was tried, and why it would not do.
+    pub async fn in_network(cluster: &Cluster, stop: &Stop, pod: &Pod, container: &str, helper: Helper) -> Result<Self> {
+        let mut names: Vec<&str> = running(pod).collect();
+        names.sort_by_key(|name| *name != container);
+        let mut tried = Vec::new();
+        for name in &names {
+            match in_container(cluster, pod, name, &helper, &mounts(pod, Some(name))).await {
+                Ok(seat) => return Ok(Self { in_container: *name == container, ..seat }),
+                Err(failure) => tried.push(format!("in container {name}: {}", told(&failure))),
+            }
+        }
+        if let Some(name) = names.first() {
+            match in_ephemeral(cluster, stop, pod, name, &helper, &[]).await {
+                Ok(seat) => return Ok(seat),
+                Err(failure) => tried.push(format!("in an ephemeral container: {}", told(&failure))),
+            }
+        }
+        Self::in_helper_pod(cluster, stop, helper, &[]).await.map_err(|failure| failure.facts(tried))
     }
 
     /// Beside a running container: in it where it has a place for our binary, else in an ephemeral container, else in a helper pod.
@@ -86,9 +120,7 @@ impl Seat {
         mounts: &[Mount],
     ) -> Result<Self> {
         let mut tried = Vec::new();
-        if statuses(pod)
-            .any(|status| status.name == container && status.state.as_ref().is_some_and(|state| state.running.is_some()))
-        {
+        if running(pod).any(|name| name == container) {
             match in_container(cluster, pod, container, &helper, mounts).await {
                 Ok(seat) => return Ok(seat),
                 Err(failure) => tried.push(format!("in container {container}: {}", told(&failure))),
@@ -107,6 +139,12 @@ impl Seat {
     }
 }
 
+/// Names of the containers that run.
+fn running(pod: &Pod) -> impl Iterator<Item = &str> {
+    let runs = |status: &&ContainerStatus| status.state.as_ref().is_some_and(|state| state.running.is_some());
+    statuses(pod).filter(runs).map(|status| status.name.as_str())
+}
+
 fn told(failure: &Failure) -> String {
     std::iter::once(failure.message.as_str()).chain(failure.facts.iter().map(String::as_str)).collect::<Vec<_>>().join("; ")
 }
@@ -115,7 +153,7 @@ async fn in_container(cluster: &Cluster, pod: &Pod, container: &str, helper: &He
     let name = pod.metadata.name.as_deref().unwrap_or_default();
     let arch = node::arch(cluster, helper.node.as_deref()).await;
     let agent = Agent::install(cluster, &helper.namespace, name, container, &places(pod, container), &arch).await?;
-    Ok(Seat { agent, helper: None, roots: same_paths(mounts) })
+    Ok(Seat { agent, helper: None, in_container: true, roots: same_paths(mounts) })
 }
 
 async fn in_ephemeral(
@@ -133,7 +171,7 @@ async fn in_ephemeral(
     let arch = node::arch(cluster, helper.node.as_deref()).await;
     ephemeral::add(cluster, stop, pod, container, &helper.name, &helper.image).await?;
     let agent = Agent::install(cluster, &helper.namespace, name, &helper.name, &[ephemeral::WORK.to_owned()], &arch).await?;
-    Ok(Seat { agent, helper: None, roots: same_paths(mounts) })
+    Ok(Seat { agent, helper: None, in_container: false, roots: same_paths(mounts) })
 }
 
 fn same_paths(mounts: &[Mount]) -> Vec<(Mount, String)> {
@@ -143,7 +181,6 @@ fn same_paths(mounts: &[Mount]) -> Vec<(Mount, String)> {
 /// Folders worth trying: volumes that go with the pod first, because the root file system may be read-only; never the
 /// database's own volume, which may be full.
 fn places(pod: &Pod, container: &str) -> Vec<String> {
-    let with_pod =
-        super::volume::mounts(pod, Some(container)).into_iter().filter(|mount| matches!(mount.source, Source::WithPod(_)));
+    let with_pod = mounts(pod, Some(container)).into_iter().filter(|mount| matches!(mount.source, Source::WithPod(_)));
     with_pod.map(|mount| mount.path).chain(["/tmp", "/var/tmp", "/dev/shm", "/run"].map(str::to_owned)).collect()
 }

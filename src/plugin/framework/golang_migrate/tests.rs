@@ -7,7 +7,7 @@ use rusqlite::types::ValueRef;
 use serde_json::{Value, json};
 
 use super::super::{Recognised, Repair, recognise};
-use crate::database::Database;
+use crate::database::{Change, Database, Dialect};
 use crate::failure::{Failure, Result};
 
 const BOOKKEEPING: &str = "CREATE TABLE schema_migrations (version uint64, dirty bool); CREATE UNIQUE INDEX version_unique ON schema_migrations (version);";
@@ -34,6 +34,14 @@ struct InMemory(std::sync::Mutex<Connection>);
 
 #[async_trait]
 impl Database for InMemory {
+    fn dialect(&self) -> Dialect {
+        Dialect::Sqlite
+    }
+
+    async fn change(&self, _: &[Change]) -> Result<()> {
+        Err(Failure::failed("nothing here changes it"))
+    }
+
     async fn query(&self, sql: &str) -> Result<Vec<Vec<Value>>> {
         let connection = self.0.lock().expect("no test panics while it holds this");
         let failed = |error: rusqlite::Error| Failure::failed(error.to_string());
