@@ -1,15 +1,20 @@
 //! How a database is asked, whatever it is and wherever it runs.
 
+mod dialect;
 pub mod sqlite;
 
 use async_trait::async_trait;
 use serde_json::Value;
 
+pub use self::dialect::Dialect;
 use crate::failure::Result;
 
 /// A database that answers read-only questions.
 #[async_trait]
 pub trait Database: Send + Sync {
+    /// The SQL that it speaks.
+    fn dialect(&self) -> Dialect;
+
     /// Runs one reading statement.
     ///
     /// # Errors

@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use dbmig_wire::Query;
 use serde_json::Value;
 
-use super::Database;
+use super::{Database, Dialect};
 use crate::cluster::agent::Agent;
 use crate::failure::Result;
 
@@ -22,6 +22,10 @@ pub struct SqliteFile<'a> {
 
 #[async_trait]
 impl Database for SqliteFile<'_> {
+    fn dialect(&self) -> Dialect {
+        Dialect::Sqlite
+    }
+
     async fn query(&self, sql: &str) -> Result<Vec<Vec<Value>>> {
         let call = Query { database: self.path.to_owned(), sql: sql.to_owned(), most: MOST_ROWS };
         self.agent.ask(call, None).await.map_err(|error| error.into_failure(&format!("ask {}", self.path)))

@@ -6,8 +6,8 @@ use rusqlite::Connection;
 use rusqlite::types::ValueRef;
 use serde_json::{Value, json};
 
-use super::super::{Recognised, Repair, recognise};
-use crate::database::Database;
+use super::verdict::{Recognised, Verdict, recognise};
+use crate::database::{Database, Dialect};
 use crate::failure::{Failure, Result};
 
 const BOOKKEEPING: &str = "CREATE TABLE schema_migrations (version uint64, dirty bool); CREATE UNIQUE INDEX version_unique ON schema_migrations (version);";
@@ -34,6 +34,10 @@ struct InMemory(std::sync::Mutex<Connection>);
 
 #[async_trait]
 impl Database for InMemory {
+    fn dialect(&self) -> Dialect {
+        Dialect::Sqlite
+    }
+
     async fn query(&self, sql: &str) -> Result<Vec<Vec<Value>>> {
         let connection = self.0.lock().expect("no test panics while it holds this");
         let failed = |error: rusqlite::Error| Failure::failed(error.to_string());
@@ -75,12 +79,12 @@ async fn repaired(dirty: i64, scripts: &[&str]) -> std::result::Result<Option<i6
     let row = format!("INSERT INTO schema_migrations VALUES ({dirty}, 1)");
     let all: Vec<&str> = [BOOKKEEPING, &row].into_iter().chain(scripts.iter().copied()).collect();
     match recognised(&all).await {
-        Recognised::Known { repair: Repair::Set { to, changes, .. }, state } => {
+        Recognised::Known { repair: Verdict::Set { to, changes, .. }, state } => {
             assert_eq!((state.version, state.dirty), (Some(dirty), true));
             assert_eq!(changes.len(), if to.is_some() { 2 } else { 1 });
             Ok(to)
         }
-        Recognised::Known { repair: Repair::Refused { because }, .. } => Err(because),
+        Recognised::Known { repair: Verdict::Refused { because }, .. } => Err(because),
         other => panic!("not a dirty golang-migrate database: {other:?}"),
     }
 }
@@ -177,5 +181,5 @@ async fn other_frameworks_and_none_are_told_apart() {
 #[tokio::test]
 async fn a_clean_database_needs_no_repair() {
     let clean = recognised(&[BOOKKEEPING, "INSERT INTO schema_migrations VALUES (3, 0)", ONE]).await;
-    assert!(matches!(clean, Recognised::Known { repair: Repair::NotNeeded, .. }), "{clean:?}");
+    assert!(matches!(clean, Recognised::Known { repair: Verdict::NotNeeded, .. }), "{clean:?}");
 }
