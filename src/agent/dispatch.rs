@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::error::{Result, fail};
 use crate::report::Report;
-use crate::{alone, database, file, punch, replace, restore, swap};
+use crate::{alone, database, environment, file, punch, replace, restore, swap};
 
 /// Answers one request.
 pub(crate) fn answer(request: &Request, report: &dyn Report) -> Result<Value> {
@@ -17,16 +17,19 @@ pub(crate) fn answer(request: &Request, report: &dyn Report) -> Result<Value> {
         Request::Swap(call) => alone::with(&call.database, report)?,
         Request::Replace(call) => alone::with(&call.database, report)?,
         Request::Restore(call) => alone::with(&call.database, report)?,
+        Request::Alter(call) => alone::with(&call.database, report)?,
         _ => None,
     };
     match request {
         Request::Find(call) => value(file::find(call, report)),
         Request::Stat(call) => value(file::stat(call, report)),
         Request::Read(call) => value(file::read(call, report)),
+        Request::Environment(call) => value(environment::environment(call, report)),
         Request::Remove(call) => value(file::remove(call, report)),
         Request::Copy(call) => value(file::copy(call, report)),
         Request::Inspect(call) => value(database::inspect(call, report)),
         Request::Query(call) => value(database::query(call, report)),
+        Request::Alter(call) => value(database::alter(call, report)),
         Request::Measure(call) => value(database::measure(call, report)),
         Request::Replay(call) => value(database::replay(call, report)),
         Request::Settle(call) => value(database::settle(call, report)),

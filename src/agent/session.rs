@@ -18,12 +18,12 @@ use signal_hook::flag;
 use crate::error::{Explain, Result, fail};
 use crate::job::{self, Job};
 use crate::output::Output;
-use crate::{dispatch, file, journal};
+use crate::{dispatch, file, journal, relay};
 
 /// Longest request line that is read, in bytes; migration scripts travel in it.
 const LONGEST_REQUEST: u64 = 64 << 20;
 
-const USAGE: &str = "usage: dbmig-agent hash | ask | start DIR JOB | follow DIR JOB LINE | stop DIR JOB | send PATH OFFSET | receive PATH OFFSET BYTES | hold SECONDS";
+const USAGE: &str = "usage: dbmig-agent hash | ask | start DIR JOB | follow DIR JOB LINE | stop DIR JOB | send PATH OFFSET | receive PATH OFFSET BYTES | relay HOST:PORT | hold SECONDS";
 
 /// Runs what the arguments (without the program's name) ask for.
 pub fn run(args: &[OsString]) -> ExitCode {
@@ -57,6 +57,7 @@ pub fn run(args: &[OsString]) -> ExitCode {
             (Ok(offset), Ok(bytes)) => received(file::receive(path, offset, bytes)),
             _ => usage("OFFSET or BYTES is not a number"),
         },
+        ["relay", address] => relay::run(address),
         ["hold", seconds] => match seconds.parse() {
             Ok(seconds) => hold(Duration::from_secs(seconds)),
             Err(_) => usage("SECONDS is not a number"),

@@ -18,10 +18,12 @@
 //! | `dbmig-agent stop DIR JOB` | asks the job to end at its next safe point and waits until it has |
 //! | `dbmig-agent send PATH OFFSET` | writes the file's bytes from `OFFSET` on, raw; they are proven by their digest, never by how the stream ends |
 //! | `dbmig-agent receive PATH OFFSET BYTES` | appends up to `BYTES` raw bytes from stdin to `PATH`, which is `OFFSET` long and whose name must contain `.dbmig-`, fsyncs, and answers `Done` with its length |
+//! | `dbmig-agent relay HOST:PORT` or `relay /SOCKET` | connects, answers `Done` with a [`Connected`] or `Failed` in one line; then its stdin and stdout are the connection, and a line on stderr now and then is a heartbeat |
 //! | `dbmig-agent hold SECONDS` | sleeps; the command of a helper container whose image has no shell |
 
 mod file;
 mod hex;
+mod pod;
 mod sqlite;
 
 use serde::de::DeserializeOwned;
@@ -29,6 +31,7 @@ use serde::{Deserialize, Serialize};
 
 pub use file::*;
 pub use hex::hex;
+pub use pod::*;
 pub use sqlite::*;
 
 /// Seconds between two [`Message::Beat`]s: the shortest idle cut seen in the field is 20 s (HAProxy's default
@@ -46,10 +49,12 @@ pub enum Request {
     Find(Find),
     Stat(Stat),
     Read(Read),
+    Environment(Environment),
     Remove(Remove),
     Copy(Copy),
     Inspect(Inspect),
     Query(Query),
+    Alter(Alter),
     Measure(Measure),
     Replay(Replay),
     Settle(Settle),
@@ -81,10 +86,12 @@ calls! {
     Find => Vec<Found>,
     Stat => StatReply,
     Read => Vec<TextFile>,
+    Environment => Variables,
     Remove => Removed,
     Copy => Proof,
     Inspect => Facts,
     Query => Vec<Vec<serde_json::Value>>,
+    Alter => (),
     Measure => Measured,
     Replay => Vec<ReplayedSchema>,
     Settle => Settled,
@@ -189,6 +196,14 @@ pub enum ErrorKind {
     Changed,
     /// The new file does not prove equal to what it must hold.
     Unproven,
+    /// No such name in the pod's name service.
+    UnknownHost,
+    /// The other side, or a firewall before it, refuses the connection: nothing listens there.
+    Refused,
+    /// No way there from the pod: no route, network down.
+    Unreachable,
+    /// No answer in time.
+    TimedOut,
     /// The job was asked to stop, or nobody followed it for too long.
     Stopped,
     /// The job's process is gone and its journal has no end.

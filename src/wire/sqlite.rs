@@ -119,6 +119,15 @@ pub struct Query {
     pub most: u32,
 }
 
+/// Change rows of a database in one transaction, under SQLite's own locks, whoever else uses it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Alter {
+    /// Absolute path.
+    pub database: String,
+    /// All of them, or nothing.
+    pub changes: Vec<Change>,
+}
+
 /// Which rows of a table stay.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "rule", rename_all = "kebab-case")]
@@ -271,7 +280,7 @@ pub struct Rebuild {
 pub struct Change {
     /// One `INSERT`, `UPDATE` or `DELETE`.
     pub sql: String,
-    /// Rows it must change; anything else fails the rebuild with `Changed`.
+    /// Rows it must find to change; with another number nothing is changed at all (`Changed`).
     pub rows: u64,
 }
 

@@ -1,6 +1,7 @@
 //! Everything about SQLite databases: look, count, settle, rebuild, prove. Sends no messages; the session does.
 
 mod ahead;
+mod alter;
 mod copy;
 mod free_list;
 mod header;
@@ -27,6 +28,7 @@ mod trees;
 mod verify;
 mod walk;
 
+pub use alter::alter;
 pub use inspect::inspect;
 pub use measure::measure;
 pub use query::query;

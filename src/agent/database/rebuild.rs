@@ -12,6 +12,7 @@ use dbmig_wire::{Change, ErrorKind, KeptRows, Rebuild, Rebuilt, Rule};
 use rusqlite::types::Value as Bound;
 use rusqlite::{Connection, params_from_iter};
 
+use super::alter::carry_out;
 use super::header::WRITE_VERSION;
 use super::open::{quoted, temporary_files, unchanging, writing};
 use super::pages::Pages;
@@ -123,15 +124,7 @@ fn change(target: &str, changes: &[Change], tables: &mut [KeptRows]) -> Result<(
     let doing = || "cannot carry out the changes in the new file".to_owned();
     new.execute_batch("PRAGMA journal_mode = MEMORY; PRAGMA synchronous = OFF").explain(doing)?;
     let all = new.transaction().explain(doing)?;
-    for change in changes {
-        let sql = &change.sql;
-        let rows =
-            all.prepare(sql).and_then(|mut statement| statement.execute([])).explain(|| format!("the change '{sql}' failed"))?;
-        if rows as u64 != change.rows {
-            let message = format!("the change '{sql}' would hit {rows} rows instead of {}; nothing was changed", change.rows);
-            return Err(fail(ErrorKind::Changed, message));
-        }
-    }
+    carry_out(&all, changes)?;
     for table in tables {
         let sql = format!("SELECT count(*) FROM main.{}", quoted(&table.name));
         table.kept = all.query_row(&sql, [], |row| row.get(0)).explain(doing)?;

@@ -89,7 +89,13 @@ fn from_agent(error: AgentError, doing: &str) -> Failure {
         | ErrorKind::Unsupported => failure.exit(Exit::Refused).take_back(),
         ErrorKind::NoSpace | ErrorKind::Permission | ErrorKind::Changed | ErrorKind::Unsettled => failure.take_back(),
         ErrorKind::Stopped => failure.exit(Exit::Incomplete),
-        ErrorKind::Busy | ErrorKind::Died | ErrorKind::Other => failure,
+        ErrorKind::Busy
+        | ErrorKind::Died
+        | ErrorKind::UnknownHost
+        | ErrorKind::Refused
+        | ErrorKind::Unreachable
+        | ErrorKind::TimedOut
+        | ErrorKind::Other => failure,
     }
 }
 

@@ -256,6 +256,12 @@ fn chain<'a>(error: &'a (dyn std::error::Error + 'static)) -> impl Iterator<Item
     })
 }
 
+/// An error with all its causes as one line, TLS errors in the words that people know.
+pub(crate) fn chain_in_words(error: &(dyn std::error::Error + 'static)) -> String {
+    let tls = chain(error).find_map(|cause| cause.downcast_ref::<rustls::Error>());
+    tls.map_or_else(|| words(error), |tls| format!("TLS: {}", tls_words(tls)))
+}
+
 /// The innermost causes as one line, without the wrappers' names and without saying anything twice.
 fn words(error: &(dyn std::error::Error + 'static)) -> String {
     let mut texts: Vec<String> = Vec::new();

@@ -20,6 +20,7 @@ pub mod owner;
 pub mod payload;
 pub mod pods;
 mod proxy;
+pub mod relay;
 pub mod seat;
 pub mod target;
 pub mod transfer;

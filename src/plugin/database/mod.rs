@@ -1,25 +1,74 @@
 //! How a database is asked, whatever it is and wherever it runs.
 
 mod dialect;
+pub mod mysql;
+pub mod postgres;
 pub mod sqlite;
+mod tls;
+mod trouble;
+pub mod url;
+
+use std::time::Duration;
 
 use async_trait::async_trait;
+pub use dbmig_wire::Change;
 use serde_json::Value;
 
-pub use self::dialect::Dialect;
+pub use self::trouble::{Trouble, Unreached};
+use self::url::{Engine, Location};
+use crate::cluster::agent::Agent;
 use crate::failure::Result;
 
-/// A database that answers read-only questions.
+/// Rows that one question may have as its answer.
+pub const MOST_ROWS: usize = 1000;
+
+/// How a server calls itself in lists of sessions.
+const APPLICATION: &str = "kubectl-dbmig";
+
+/// Whose SQL a database understands. In all of them `'` is around texts, where only `''` stands for itself, and `"` around names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[allow(missing_docs, reason = "the names say it")]
+pub enum Dialect {
+    Postgres,
+    Mysql,
+    MariaDb,
+    Sqlite,
+}
+
+/// How long a database may take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// For one statement.
+    pub statement: Duration,
+    /// For one lock, so that nobody queues up behind us.
+    pub lock: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { statement: Duration::from_secs(15), lock: Duration::from_secs(3) }
+    }
+}
+
+/// A database that answers questions without being changed by them, and changes only as a whole.
 #[async_trait]
 pub trait Database: Send + Sync {
-    /// The SQL that it speaks.
+    /// Whose SQL it understands.
     fn dialect(&self) -> Dialect;
 
-    /// Runs one reading statement.
+    /// Runs one reading statement in a transaction that can't write. Whole numbers come as such, so do truth values, NULL and
+    /// JSON; everything else comes as the database's own text for it, blobs as lower-case hex after `x:`.
     ///
     /// # Errors
-    /// When the statement fails, or answers with more than a thousand rows.
+    /// When the statement fails or takes too long, or answers with more than [`MOST_ROWS`] rows.
     async fn query(&self, sql: &str) -> Result<Vec<Vec<Value>>>;
+
+    /// Runs all the changes in one transaction; each must find just as many rows as it says.
+    ///
+    /// # Errors
+    /// When a statement fails, takes too long, or finds another number of rows: nothing was changed then. When the
+    /// connection is lost while they are made permanent, the failure's `state` says that it is not known.
+    async fn change(&self, changes: &[Change]) -> Result<()>;
 
     /// Runs one reading statement whose first column of its first row is a whole number; `None` for no row or NULL.
     ///
@@ -27,5 +76,19 @@ pub trait Database: Send + Sync {
     /// As [`Database::query`].
     async fn number(&self, sql: &str) -> Result<Option<i64>> {
         Ok(self.query(sql).await?.first().and_then(|row| row.first()).and_then(Value::as_i64))
+    }
+}
+
+/// Reaches a database from where the agent is, and logs in. A file's path is the one that the agent sees.
+///
+/// # Errors
+/// [`Unreached`]: of several servers, what the last one said.
+pub async fn connect(agent: &Agent, location: &Location, limits: Limits) -> Result<Box<dyn Database>, Unreached> {
+    match location {
+        Location::File(path) => Ok(Box::new(sqlite::SqliteFile { agent: agent.clone(), path: path.clone() })),
+        Location::Server(server) => match server.engine {
+            Engine::Postgres => Ok(Box::new(postgres::Postgres::connect(agent, server, limits).await?)),
+            Engine::Mysql => Ok(Box::new(mysql::Mysql::connect(agent, server, limits).await?)),
+        },
     }
 }

@@ -1,33 +1,36 @@
 //! SQLite, through the agent beside the file.
 
 use async_trait::async_trait;
-use dbmig_wire::Query;
+use dbmig_wire::{Alter, Change, Query};
 use serde_json::Value;
 
-use super::{Database, Dialect};
+use super::{Database, Dialect, MOST_ROWS};
 use crate::cluster::agent::Agent;
 use crate::failure::Result;
 
-/// Rows that one question may have as its answer.
-const MOST_ROWS: u32 = 1000;
-
 /// A database file that an agent sees.
 #[derive(Clone)]
-pub struct SqliteFile<'a> {
+pub struct SqliteFile {
     /// The agent.
-    pub agent: &'a Agent,
+    pub agent: Agent,
     /// Absolute path where the agent is.
-    pub path: &'a str,
+    pub path: String,
 }
 
 #[async_trait]
-impl Database for SqliteFile<'_> {
+impl Database for SqliteFile {
     fn dialect(&self) -> Dialect {
         Dialect::Sqlite
     }
 
     async fn query(&self, sql: &str) -> Result<Vec<Vec<Value>>> {
-        let call = Query { database: self.path.to_owned(), sql: sql.to_owned(), most: MOST_ROWS };
+        let most = u32::try_from(MOST_ROWS).unwrap_or(u32::MAX);
+        let call = Query { database: self.path.clone(), sql: sql.to_owned(), most };
         self.agent.ask(call, None).await.map_err(|error| error.into_failure(&format!("ask {}", self.path)))
+    }
+
+    async fn change(&self, changes: &[Change]) -> Result<()> {
+        let call = Alter { database: self.path.clone(), changes: changes.to_vec() };
+        self.agent.ask(call, None).await.map_err(|error| error.into_failure(&format!("change {}", self.path)))
     }
 }

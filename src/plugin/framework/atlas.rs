@@ -6,9 +6,7 @@ use super::available::numbered;
 use super::journal::newest;
 use super::lock::Key;
 use super::table::{Signature, count, number};
-use super::{
-    Applied, Available, Before, Books, Effect, Evidence, Failed, Framework, Remedy, Repair, Script, State, Table,
-};
+use super::{Applied, Available, Before, Books, Effect, Evidence, Failed, Framework, Remedy, Repair, Script, State, Table};
 use crate::database::{Database, Dialect};
 use crate::failure::Result;
 
@@ -25,11 +23,15 @@ impl Books for Atlas {
     }
 
     fn signature(&self) -> Signature {
-        Signature::with_others(&["version", "description", "type", "applied", "total", "executed_at", "execution_time", "hash"], 6)
+        Signature::with_others(
+            &["version", "description", "type", "applied", "total", "executed_at", "execution_time", "hash"],
+            6,
+        )
     }
 
     async fn read(&self, database: &dyn Database, state: &mut State, _found: &[Table]) -> Result<()> {
-        let columns = ["version", "description", "executed_at", "hash", "execution_time", "applied", "total", "error", "error_stmt"];
+        let columns =
+            ["version", "description", "executed_at", "hash", "execution_time", "applied", "total", "error", "error_stmt"];
         state.count = count(database, &state.table, &format!("WHERE {MIGRATIONS}")).await?;
         for row in newest(database, &state.table, &columns, "version", MIGRATIONS).await? {
             let (done, total): (u64, u64) = (number(&row, 5).unwrap_or_default(), number(&row, 6).unwrap_or_default());
@@ -58,7 +60,7 @@ impl Books for Atlas {
                 let sum = LOCK.bytes().fold(0x811c_9dc5_u32, |sum, byte| sum.wrapping_mul(0x0100_0193) ^ u32::from(byte));
                 Some(Key::Advisory(sum.into()))
             }
-            Dialect::MySql => Some(Key::Named(LOCK.to_owned())),
+            Dialect::Mysql | Dialect::MariaDb => Some(Key::Named(LOCK.to_owned())),
         }
     }
 

@@ -31,11 +31,7 @@ pub(super) fn listed<K: Ord>(
 
 /// Migrations whose whole file name is their id, in the order of their names.
 pub(super) fn named(scripts: &[Script], id: impl Fn(&str) -> Option<String>) -> Vec<Available> {
-    listed(
-        scripts,
-        |script| id(file_name(&script.path)).map(|id| (id, file_name(&script.path).to_owned())),
-        |one| one.id.clone(),
-    )
+    listed(scripts, |script| id(file_name(&script.path)).map(|id| (id, file_name(&script.path).to_owned())), |one| one.id.clone())
 }
 
 /// Migrations like `0004_title.sql`: a number and a title. `plain`: the number without zeros in front, as a table of

@@ -52,7 +52,10 @@ fn passed_over(state: &State, available: &[Available], pending: &[Available]) ->
         Framework::Flyway => "Flyway refuses to go on unless it is told -outOfOrder=true",
         _ => "it will run after the later one",
     };
-    let what = format!("{}: {} is not applied, but {}, which comes later, is: {consequence}", state.framework, late.name, available[last].name);
+    let what = format!(
+        "{}: {} is not applied, but {}, which comes later, is: {consequence}",
+        state.framework, late.name, available[last].name
+    );
     Some(Finding::new(Level::Attention, what).next(HISTORY))
 }
 
@@ -78,11 +81,17 @@ fn missing(state: &State, available: &[Available]) -> Option<Finding> {
         return None;
     }
     let known: HashSet<&str> = available.iter().map(|one| one.id.as_str()).collect();
-    let missing: Vec<&str> =
-        state.applied.iter().map(|applied| applied.id.as_str()).filter(|id| !known.contains(id)).collect();
+    let missing: Vec<&str> = state.applied.iter().map(|applied| applied.id.as_str()).filter(|id| !known.contains(id)).collect();
     let (first, last) = (missing.first()?, missing.last()?);
-    let which = if missing.len() == 1 { format!("migration {first} has") } else { format!("{} migrations ({first} … {last}) have", missing.len()) };
-    let what = format!("{}: {which} been applied and no file here: the database is newer than this image, or the file was renamed", state.framework);
+    let which = if missing.len() == 1 {
+        format!("migration {first} has")
+    } else {
+        format!("{} migrations ({first} … {last}) have", missing.len())
+    };
+    let what = format!(
+        "{}: {which} been applied and no file here: the database is newer than this image, or the file was renamed",
+        state.framework
+    );
     Some(
         Finding::new(Level::Attention, what)
             .next("run the image that has the file; don't delete the row, or the migration would run again")

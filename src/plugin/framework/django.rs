@@ -1,9 +1,9 @@
 //! Django: a row for each applied migration of each app. No lock: two runs at once may write the same row twice.
 
+use super::Framework;
 use super::available::{file_name, folder, listed};
 use super::journal::{Columns, Journal, NONE, Sign};
 use super::table::Signature;
-use super::Framework;
 
 /// Django.
 pub(super) const DJANGO: Journal = Journal {
@@ -21,7 +21,8 @@ pub(super) const DJANGO: Journal = Journal {
             |script| {
                 let name = file_name(&script.path).strip_suffix(".py").filter(|name| *name != "__init__")?;
                 let above = script.path.rsplit_once(['/', '\\']).map_or("", |(folders, _)| folders);
-                let app = if folder(&script.path) == Some("migrations") { file_name(above.strip_suffix("/migrations")?) } else { "" };
+                let app =
+                    if folder(&script.path) == Some("migrations") { file_name(above.strip_suffix("/migrations")?) } else { "" };
                 (!app.is_empty()).then(|| (format!("{app}.{name}"), name.to_owned()))
             },
             |one| one.id.clone(),

@@ -3,10 +3,10 @@
 
 use sha2::{Digest, Sha256};
 
+use super::Framework;
 use super::available::{file_name, listed, without};
 use super::journal::{Columns, Journal, NONE, Sign};
 use super::table::Signature;
-use super::Framework;
 
 /// Drizzle.
 pub(super) const DRIZZLE: Journal = Journal {

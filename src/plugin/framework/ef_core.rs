@@ -7,9 +7,7 @@ use super::available::{named, without};
 use super::journal::{Columns, Journal, NONE, Sign};
 use super::repair::Edit;
 use super::table::{Signature, read};
-use super::{
-    Available, Books, Evidence, Fate, Framework, Holder, Lock, LockKind, Remedy, Script, State, Table, lock,
-};
+use super::{Available, Books, Evidence, Fate, Framework, Holder, Lock, LockKind, Remedy, Script, State, Table, lock};
 use crate::database::Database;
 use crate::failure::Result;
 

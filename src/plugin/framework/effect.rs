@@ -25,7 +25,9 @@ pub async fn weigh(database: &dyn Database, state: &mut State, evidence: &super:
             continue;
         }
         let path = evidence.available.iter().flatten().find(|one| one.id == id).map(|one| &one.path);
-        let Some(script) = scripts.iter().find(|script| Some(&script.path) == path && script.path.ends_with(".sql")) else { continue };
+        let Some(script) = scripts.iter().find(|script| Some(&script.path) == path && script.path.ends_with(".sql")) else {
+            continue;
+        };
         state.failed[at].effect = judge(database, state, &id, &script.text).await?;
     }
     Ok(())
@@ -64,7 +66,9 @@ async fn judge(database: &dyn Database, state: &State, id: &str, sql: &str) -> R
     };
     Ok(match (done.as_slice(), open.as_slice()) {
         (done, []) if traces.tells_end => Effect::Applied(format!("migration {id} took effect: {}", words(done, true))),
-        ([], open) if traces.tells_begin => Effect::NotApplied(format!("migration {id} did not take effect: {}", words(open, false))),
+        ([], open) if traces.tells_begin => {
+            Effect::NotApplied(format!("migration {id} did not take effect: {}", words(open, false)))
+        }
         (_, []) | ([], _) => Effect::Unknown,
         (done, open) => {
             Effect::Partly(format!("migration {id} took effect in part: {}, but {}", words(done, true), words(open, false)))
@@ -95,13 +99,19 @@ fn question(state: &State, trace: &Trace) -> String {
         }
         (Dialect::Postgres, Object::Table(name)) => pg_class(&schema, "'r', 'p', 'v', 'm', 'f'", &text(name)),
         (Dialect::Postgres, Object::Index(name)) => pg_class(&schema, "'i', 'I'", &text(name)),
-        (Dialect::MySql, Object::Table(name)) => {
-            format!("(SELECT count(*) FROM information_schema.TABLES WHERE TABLE_SCHEMA {schema} AND lower(TABLE_NAME) = {})", text(name))
+        (Dialect::Mysql | Dialect::MariaDb, Object::Table(name)) => {
+            format!(
+                "(SELECT count(*) FROM information_schema.TABLES WHERE TABLE_SCHEMA {schema} AND lower(TABLE_NAME) = {})",
+                text(name)
+            )
         }
-        (Dialect::MySql, Object::Index(name)) => {
-            format!("(SELECT count(*) FROM information_schema.STATISTICS WHERE TABLE_SCHEMA {schema} AND lower(INDEX_NAME) = {})", text(name))
+        (Dialect::Mysql | Dialect::MariaDb, Object::Index(name)) => {
+            format!(
+                "(SELECT count(*) FROM information_schema.STATISTICS WHERE TABLE_SCHEMA {schema} AND lower(INDEX_NAME) = {})",
+                text(name)
+            )
         }
-        (Dialect::Postgres | Dialect::MySql, Object::Column(table, name)) => format!(
+        (Dialect::Postgres | Dialect::Mysql | Dialect::MariaDb, Object::Column(table, name)) => format!(
             "(SELECT count(*) FROM information_schema.columns WHERE table_schema {schema} AND lower(table_name) = {} AND lower(column_name) = {})",
             text(table),
             text(name)

@@ -9,9 +9,7 @@ use super::journal::newest;
 use super::lock::Key;
 use super::repair::{Choice, Edit, either};
 use super::table::{Signature, is_true, number};
-use super::{
-    Applied, Available, Before, Books, Effect, Evidence, Failed, Framework, Remedy, Repair, Script, State, Table,
-};
+use super::{Applied, Available, Before, Books, Effect, Evidence, Failed, Framework, Remedy, Repair, Script, State, Table};
 use crate::database::{Database, Dialect};
 use crate::failure::Result;
 
@@ -25,7 +23,15 @@ impl Books for Flyway {
 
     fn signature(&self) -> Signature {
         let all = &[
-            "installed_rank", "version", "description", "type", "script", "checksum", "installed_by", "installed_on", "execution_time",
+            "installed_rank",
+            "version",
+            "description",
+            "type",
+            "script",
+            "checksum",
+            "installed_by",
+            "installed_on",
+            "execution_time",
             "success",
         ];
         Signature::exactly(all)
@@ -33,7 +39,17 @@ impl Books for Flyway {
 
     /// The newest row of a script counts. One that makes the schema is no migration.
     async fn read(&self, database: &dyn Database, state: &mut State, _found: &[Table]) -> Result<()> {
-        let columns = ["version", "script", "description", "installed_on", "checksum", "execution_time", "success", "installed_rank", "type"];
+        let columns = [
+            "version",
+            "script",
+            "description",
+            "installed_on",
+            "checksum",
+            "execution_time",
+            "success",
+            "installed_rank",
+            "type",
+        ];
         let rows = newest(database, &state.table, &columns, "installed_rank", "1 = 1").await?;
         let mut last: HashMap<String, usize> = HashMap::new();
         let id = |row: &[Option<String>]| row[0].clone().or_else(|| row[1].clone()).unwrap_or_default();
@@ -57,7 +73,8 @@ impl Books for Flyway {
             debug_assert!(at < rows.len());
         }
         state.count = state.applied.len() as u64;
-        state.heads = state.applied.iter().rev().find(|applied| is_version(&applied.id)).map(|last| last.id.clone()).into_iter().collect();
+        state.heads =
+            state.applied.iter().rev().find(|applied| is_version(&applied.id)).map(|last| last.id.clone()).into_iter().collect();
         Ok(())
     }
 
@@ -67,7 +84,7 @@ impl Books for Flyway {
         match table.dialect {
             Dialect::Sqlite => None,
             Dialect::Postgres => Some(Key::Advisory(77_431_708_279_161 + i64::from(hash(&table.quoted())))),
-            Dialect::MySql => {
+            Dialect::Mysql | Dialect::MariaDb => {
                 let name = format!("{}.{}", table.dialect.identifier(database_name), table.quoted());
                 Some(Key::Named(format!("Flyway-{}", hash(&name))))
             }
@@ -130,7 +147,7 @@ fn failed_row(state: &State, failed: &Failed) -> Vec<Repair> {
     let table = &state.table;
     let (yes, no, set) = match table.dialect {
         Dialect::Postgres => ("success", "NOT success", "success = TRUE"),
-        Dialect::Sqlite | Dialect::MySql => ("success <> 0", "success = 0", "success = 1"),
+        Dialect::Sqlite | Dialect::Mysql | Dialect::MariaDb => ("success <> 0", "success = 0", "success = 1"),
     };
     let column = if is_version(&failed.id) { "version" } else { "script" };
     let row = format!("{} = {}", table.named(column), table.dialect.text(&failed.id));

@@ -35,8 +35,10 @@ impl Books for Goose {
         let counts = |(at, row): &(usize, &Vec<Option<String>>)| {
             is_true(row[1].as_ref()) && last.get(row[0].as_deref().unwrap_or_default()) == Some(at)
         };
-        let applied = rows.iter().enumerate().filter(counts).map(|(_, row)| {
-            Applied { id: row[0].clone().unwrap_or_default(), at: row[2].clone(), ..Applied::default() }
+        let applied = rows.iter().enumerate().filter(counts).map(|(_, row)| Applied {
+            id: row[0].clone().unwrap_or_default(),
+            at: row[2].clone(),
+            ..Applied::default()
         });
         state.applied = applied.collect();
         state.count = state.applied.len() as u64;

@@ -62,7 +62,8 @@ pub(super) async fn newest(
     order: &str,
     only: &str,
 ) -> Result<Vec<Row>> {
-    let mut rows = read(database, table, columns, &format!("WHERE {only} ORDER BY {} DESC LIMIT {MOST}", table.named(order))).await?;
+    let mut rows =
+        read(database, table, columns, &format!("WHERE {only} ORDER BY {} DESC LIMIT {MOST}", table.named(order))).await?;
     rows.reverse();
     Ok(rows)
 }
@@ -137,8 +138,12 @@ impl Books for Journal {
         state.heads = state.applied.last().map(|last| last.id.clone()).into_iter().collect();
         let doubles = self.doubles(state);
         if let Some(first) = doubles.first() {
-            let what = format!("{}: {} is written down as applied more than once, as two runs at the same time do it", self.framework, first.id);
-            let finding = Finding::new(Level::Attention, what).evidence(format!("{} such rows in {}", doubles.len(), state.table));
+            let what = format!(
+                "{}: {} is written down as applied more than once, as two runs at the same time do it",
+                self.framework, first.id
+            );
+            let finding =
+                Finding::new(Level::Attention, what).evidence(format!("{} such rows in {}", doubles.len(), state.table));
             state.notes.push(finding.next(REPAIR));
         }
         Ok(())

@@ -6,9 +6,7 @@ use super::available::{named, without};
 use super::journal::{Columns, Journal, NONE, Sign, batch_of};
 use super::repair::Edit;
 use super::table::{Signature, is_true, read};
-use super::{
-    Applied, Available, Books, Evidence, Fate, Framework, Holder, Lock, LockKind, Remedy, Repair, Script, State, Table,
-};
+use super::{Applied, Available, Books, Evidence, Fate, Framework, Holder, Lock, LockKind, Remedy, Repair, Script, State, Table};
 use crate::database::Database;
 use crate::failure::Result;
 
@@ -25,7 +23,9 @@ const ROWS: Journal = Journal {
     columns: Columns { id: "name", at: "migration_time", batch: "batch", key: "id", ..NONE },
     lock: |_, _| None,
     suffixes: &ENDINGS,
-    available: |scripts| named(scripts, |name| without(name, &ENDINGS).filter(|stem| !stem.ends_with(".d")).map(|_| name.to_owned())),
+    available: |scripts| {
+        named(scripts, |name| without(name, &ENDINGS).filter(|stem| !stem.ends_with(".d")).map(|_| name.to_owned()))
+    },
     stamp: |state, id| {
         let batch = batch_of(state, id).to_string();
         Ok(vec![("name", state.table.dialect.text(id)), ("batch", batch), ("migration_time", state.table.now("migration_time"))])

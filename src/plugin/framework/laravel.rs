@@ -1,9 +1,9 @@
 //! Laravel: a row for each applied migration, with the number of its run.
 
+use super::Framework;
 use super::available::{named, without};
 use super::journal::{Columns, Journal, NONE, Sign, batch_of};
 use super::table::Signature;
-use super::Framework;
 
 /// Laravel.
 pub(super) const LARAVEL: Journal = Journal {

@@ -6,8 +6,8 @@ use super::journal::newest;
 use super::repair::Edit;
 use super::table::{Kind, Signature, count, is_true, read};
 use super::{
-    Applied, Available, Books, Effect, Evidence, Failed, Fate, Framework, Holder, Lock, LockKind, Remedy, Repair, Script,
-    State, Table,
+    Applied, Available, Books, Effect, Evidence, Failed, Fate, Framework, Holder, Lock, LockKind, Remedy, Repair, Script, State,
+    Table,
 };
 use crate::database::{Database, Dialect};
 use crate::failure::Result;
@@ -45,7 +45,8 @@ impl Books for Liquibase {
         }
         state.count -= state.failed.len() as u64;
         state.heads = state.applied.last().map(|last| last.id.clone()).into_iter().collect();
-        let locks = found.iter().filter(|table| LOCK.fits(table) && table.schema == state.table.schema && table.obstacle.is_none());
+        let locks =
+            found.iter().filter(|table| LOCK.fits(table) && table.schema == state.table.schema && table.obstacle.is_none());
         for table in locks {
             let rows = read(database, table, &["locked", "lockgranted", "lockedby"], "ORDER BY 1 LIMIT 10").await?;
             let held = rows.into_iter().filter(|row| is_true(row.first().and_then(Option::as_ref)));
@@ -57,7 +58,7 @@ impl Books for Liquibase {
     /// Never by deleting the row: older versions of Liquibase count on it.
     fn free(&self, table: &Table, _rows: u64, lock: &Lock) -> Remedy {
         let (yes, no) = match (table.dialect, table.column("locked").map(|column| column.kind)) {
-            (Dialect::Postgres, Some(Kind::Number)) | (Dialect::Sqlite | Dialect::MySql, _) => ("1", "0"),
+            (Dialect::Postgres, Some(Kind::Number)) | (Dialect::Sqlite | Dialect::Mysql | Dialect::MariaDb, _) => ("1", "0"),
             (Dialect::Postgres, _) => ("TRUE", "FALSE"),
         };
         let [id, locked, granted, by] = ["id", "locked", "lockgranted", "lockedby"].map(|column| table.named(column));

@@ -42,7 +42,7 @@ pub(super) async fn find(database: &dyn Database, states: &mut [State]) -> Resul
     match database.dialect() {
         Dialect::Sqlite => Ok(()),
         Dialect::Postgres => postgres(database, states).await,
-        Dialect::MySql => mysql(database, states).await,
+        Dialect::Mysql | Dialect::MariaDb => mysql(database, states).await,
     }
 }
 
@@ -80,7 +80,8 @@ const HELD: &str = "SELECT l.pid, CASE WHEN l.locktype = 'advisory' THEN ((l.cla
 fn of_postgres(row: Row) -> Option<Held> {
     let id: i64 = number(&row, 0)?;
     let advisory: Option<i64> = number(&row, 1);
-    let [_, _, mode, schema, table, address, user, application, doing, since, began] = <[Option<String>; 11]>::try_from(row).ok()?;
+    let [_, _, mode, schema, table, address, user, application, doing, since, began] =
+        <[Option<String>; 11]>::try_from(row).ok()?;
     let key = match (advisory, mode.as_deref()) {
         (Some(key), _) => Key::Advisory(key),
         (None, Some("AccessExclusiveLock")) => Key::Relation("AccessExclusiveLock"),
@@ -96,7 +97,7 @@ async fn mysql(database: &dyn Database, states: &mut [State]) -> Result<()> {
     let name = ask(database, "SELECT DATABASE()").await?.into_iter().flatten().flatten().next().unwrap_or_default();
     for state in states {
         let Some(Key::Named(lock)) = state.framework.books().lock(&state.table, &name) else { continue };
-        let lock = Dialect::MySql.text(&lock);
+        let lock = Dialect::Mysql.text(&lock);
         let rows = ask(
             database,
             &format!(
@@ -125,9 +126,9 @@ pub(super) fn by_database(framework: Framework, table: &Table, database: &str) -
     let sum = i64::from(crc32(database.as_bytes()));
     match (framework, table.dialect) {
         (Framework::Rails, Dialect::Postgres) => Some(Key::Advisory(2_053_462_845 * sum)),
-        (Framework::Rails, Dialect::MySql) => Some(Key::Named((2_053_462_845 * sum).to_string())),
+        (Framework::Rails, Dialect::Mysql | Dialect::MariaDb) => Some(Key::Named((2_053_462_845 * sum).to_string())),
         (Framework::Sqlx, Dialect::Postgres) => Some(Key::Advisory(0x3d32_ad9e * sum)),
-        (Framework::Sqlx, Dialect::MySql) => Some(Key::Named(format!("{:x}", 0x3d32_ad9e * sum))),
+        (Framework::Sqlx, Dialect::Mysql | Dialect::MariaDb) => Some(Key::Named(format!("{:x}", 0x3d32_ad9e * sum))),
         _ => None,
     }
 }

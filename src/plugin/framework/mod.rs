@@ -13,7 +13,7 @@
 //! 4. [`State::findings`] says in words what is wrong; the word `TARGET` in its commands stands for what the user named.
 //! 5. [`repairs`] proposes, [`wanted`] builds what the user asked for by name (`--to`, `--stamp`, `--unlock`).
 //!    [`Remedy::Rows`] has the statements with the number of rows that each must change, the SELECT for the rows of before,
-//!    and, from these, the way back ([`Rows::undo`]). Run SELECT and statements in one transaction.
+//!    and, from these, the way back ([`Rows::undo`]).
 //! 6. [`log::explain`] says what a line of a framework's log means.
 
 mod alembic;
@@ -46,11 +46,9 @@ use async_trait::async_trait;
 
 use self::alembic::Graph;
 pub use self::effect::weigh;
-pub use self::repair::{Evidence, Remedy, Repair, Rows, Safety};
 use self::repair::release;
-pub use self::state::{
-    Applied, Available, Before, Effect, Failed, Fate, Finding, Holder, Level, Lock, LockKind, Script, State,
-};
+pub use self::repair::{Evidence, Remedy, Repair, Rows, Safety};
+pub use self::state::{Applied, Available, Before, Effect, Failed, Fate, Finding, Holder, Level, Lock, LockKind, Script, State};
 pub use self::table::Table;
 use self::table::{Obstacle, Signature};
 use crate::database::Database;
@@ -247,7 +245,8 @@ async fn of_table(database: &dyn Database, table: &Table, found: &[Table]) -> Re
 #[must_use]
 pub fn repairs(state: &State, evidence: &Evidence) -> Vec<Repair> {
     let books = state.framework.books();
-    let locks = state.locks.iter().map(|lock| release(lock, |table, rows, lock| books.free(table, rows, lock), state.table.dialect));
+    let locks =
+        state.locks.iter().map(|lock| release(lock, |table, rows, lock| books.free(table, rows, lock), state.table.dialect));
     locks.chain(books.repairs(state, evidence)).collect()
 }
 
@@ -284,9 +283,11 @@ pub fn wanted(state: &State, evidence: &Evidence, wish: &Wish) -> std::result::R
             let known = evidence.available.as_ref().is_none_or(|available| available.iter().any(|one| one.id == *id));
             let because = if known { "right only if its effect is there already" } else { "no file of this migration is known" };
             let what = format!("write {id} down as applied, without running it");
-            Ok(vec![Repair::proven(format!("{id} is not written down as applied"), what, because, remedy)
-                .to(id)
-                .force(format!("nothing proves that what {id} does is there"))])
+            Ok(vec![
+                Repair::proven(format!("{id} is not written down as applied"), what, because, remedy)
+                    .to(id)
+                    .force(format!("nothing proves that what {id} does is there")),
+            ])
         }
     }
 }

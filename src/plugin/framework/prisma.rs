@@ -7,9 +7,7 @@ use super::journal::{instant, newest};
 use super::lock::Key;
 use super::repair::{Choice, Edit, either};
 use super::table::{Signature, count};
-use super::{
-    Applied, Available, Before, Books, Effect, Evidence, Failed, Framework, Remedy, Repair, Script, State, Table,
-};
+use super::{Applied, Available, Before, Books, Effect, Evidence, Failed, Framework, Remedy, Repair, Script, State, Table};
 use crate::database::{Database, Dialect};
 use crate::failure::Result;
 
@@ -24,7 +22,8 @@ impl Books for Prisma {
     }
 
     fn signature(&self) -> Signature {
-        let all = &["id", "checksum", "finished_at", "migration_name", "logs", "rolled_back_at", "started_at", "applied_steps_count"];
+        let all =
+            &["id", "checksum", "finished_at", "migration_name", "logs", "rolled_back_at", "started_at", "applied_steps_count"];
         Signature::exactly(all)
     }
 
@@ -55,7 +54,7 @@ impl Books for Prisma {
         match table.dialect {
             Dialect::Sqlite => None,
             Dialect::Postgres => Some(Key::Advisory(72_707_369)),
-            Dialect::MySql => Some(Key::Named("prisma_migrate".to_owned())),
+            Dialect::Mysql | Dialect::MariaDb => Some(Key::Named("prisma_migrate".to_owned())),
         }
     }
 
@@ -63,7 +62,7 @@ impl Books for Prisma {
         let now = |column: &str| match state.table.dialect {
             // Prisma's own rows have milliseconds there.
             Dialect::Sqlite => "CAST(strftime('%s', 'now') AS INTEGER) * 1000".to_owned(),
-            Dialect::Postgres | Dialect::MySql => state.table.now(column),
+            Dialect::Postgres | Dialect::Mysql | Dialect::MariaDb => state.table.now(column),
         };
         let of = |failed: &Failed| {
             let row = format!("migration_name = {}", state.table.dialect.text(&failed.id));

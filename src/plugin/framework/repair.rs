@@ -52,7 +52,7 @@ pub enum Remedy {
     Rows(Rows),
     /// A session of the server is ended, and its locks with it. Can't be taken back.
     Session {
-        /// The statement. It finds no row where the session is gone already.
+        /// The statement, a SELECT on PostgreSQL. It finds no row where the session is gone already.
         sql: String,
     },
     /// Nothing that should be written into the bookkeeping: a person decides, or does it in the application.
@@ -69,7 +69,8 @@ pub struct Rows {
     /// The statements, each with the number of rows that it must change; any other number means that the state has changed since
     /// it was read, and nothing may be written.
     pub changes: Vec<Change>,
-    /// Fetches the rows of before, every value as SQL writes it. Ask in the same transaction, before the changes.
+    /// Fetches the rows of before, every value as SQL writes it. Ask right before the changes: if the rows change in between, these
+    /// find another number of them.
     pub before: String,
     /// Takes away what the changes put there.
     remove: Vec<Change>,
@@ -168,7 +169,14 @@ pub(super) fn release(lock: &Lock, free: impl FnOnce(&Table, u64, &Lock) -> Reme
             Safety::Force("nothing proves that the lock's holder is gone".to_owned()),
         ),
     };
-    Repair { problem: format!("the migration lock is held by {}", lock.holder_in_words()), what, because, to: None, remedy, safety }
+    Repair {
+        problem: format!("the migration lock is held by {}", lock.holder_in_words()),
+        what,
+        because,
+        to: None,
+        remedy,
+        safety,
+    }
 }
 
 /// The session that was seen, and no other that got its number since.
@@ -229,7 +237,12 @@ pub(super) fn either(problem: &str, failed: &Failed, applied: Choice, not_applie
 
 impl Repair {
     /// A repair that the evidence proves right.
-    pub(super) fn proven(problem: impl Into<String>, what: impl Into<String>, because: impl Into<String>, remedy: Remedy) -> Self {
+    pub(super) fn proven(
+        problem: impl Into<String>,
+        what: impl Into<String>,
+        because: impl Into<String>,
+        remedy: Remedy,
+    ) -> Self {
         let (problem, what, because) = (problem.into(), what.into(), because.into());
         Self { problem, what, because, to: None, remedy, safety: Safety::Proven }
     }

@@ -1,10 +1,10 @@
 //! Sequelize, and what else uses umzug's table: the names of the files that ran. No lock, and no transaction unless the file
 //! opens one.
 
+use super::Framework;
 use super::available::{named, without};
 use super::journal::{Columns, Journal, NONE, Sign};
 use super::table::Signature;
-use super::Framework;
 
 const ENDINGS: [&str; 4] = [".js", ".cjs", ".mjs", ".ts"];
 

@@ -7,9 +7,7 @@ use super::journal::newest;
 use super::lock::{Key, by_database};
 use super::repair::{Choice, Edit, either};
 use super::table::{Signature, count, is_true, number};
-use super::{
-    Applied, Available, Before, Books, Effect, Evidence, Failed, Framework, Remedy, Repair, Script, State, Table,
-};
+use super::{Applied, Available, Before, Books, Effect, Evidence, Failed, Framework, Remedy, Repair, Script, State, Table};
 use crate::database::{Database, Dialect};
 use crate::failure::Result;
 
@@ -50,7 +48,8 @@ impl Books for Sqlx {
     }
 
     fn repairs(&self, state: &State, _evidence: &Evidence) -> Vec<Repair> {
-        let (yes, no) = if state.table.dialect == Dialect::Postgres { ("success", "NOT success") } else { ("success <> 0", "success = 0") };
+        let (yes, no) =
+            if state.table.dialect == Dialect::Postgres { ("success", "NOT success") } else { ("success <> 0", "success = 0") };
         let set = if state.table.dialect == Dialect::Postgres { "success = TRUE" } else { "success = 1" };
         let of = |failed: &Failed| {
             let (half, whole) = (format!("version = {} AND {no}", failed.id), format!("version = {} AND {yes}", failed.id));
@@ -60,14 +59,19 @@ impl Books for Sqlx {
                 &format!("migration {} is partially applied", failed.id),
                 failed,
                 Choice { what: format!("write {} down as applied", failed.id), to: failed.id.clone(), remedy: applied },
-                Some(Choice { what: format!("delete the row of {}, so that it runs again", failed.id), to: state.at(), remedy: gone }),
+                Some(Choice {
+                    what: format!("delete the row of {}, so that it runs again", failed.id),
+                    to: state.at(),
+                    remedy: gone,
+                }),
             )
         };
         state.failed.iter().flat_map(of).collect()
     }
 
     fn stamp(&self, _state: &State, _id: &str, _evidence: &Evidence) -> std::result::Result<Remedy, String> {
-        Err("a row of sqlx holds the checksum of its file: let the migration run, with IF NOT EXISTS in what is there already".to_owned())
+        Err("a row of sqlx holds the checksum of its file: let the migration run, with IF NOT EXISTS in what is there already"
+            .to_owned())
     }
 
     fn suffixes(&self) -> &'static [&'static str] {

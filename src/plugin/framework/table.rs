@@ -114,12 +114,16 @@ impl Table {
             (Dialect::Postgres, Kind::Clock) => format!("to_char({name}, 'YYYY-MM-DD\"T\"HH24:MI:SS')"),
             (Dialect::Postgres, Kind::Bytes) => format!("encode({name}, 'hex')"),
             (Dialect::Postgres, _) => format!("left({name}::text, {MOST_TEXT})"),
-            (Dialect::MySql, Kind::Instant | Kind::Clock) => format!("DATE_FORMAT({name}, '%Y-%m-%dT%H:%i:%s')"),
-            (Dialect::MySql, Kind::Bytes) => format!("LOWER(HEX({name}))"),
-            (Dialect::MySql, Kind::Bits) => format!("CAST({name} + 0 AS CHAR)"),
-            (Dialect::MySql, _) => format!("CAST(LEFT({name}, {MOST_TEXT}) AS CHAR)"),
+            (Dialect::Mysql | Dialect::MariaDb, Kind::Instant | Kind::Clock) => {
+                format!("DATE_FORMAT({name}, '%Y-%m-%dT%H:%i:%s')")
+            }
+            (Dialect::Mysql | Dialect::MariaDb, Kind::Bytes) => format!("LOWER(HEX({name}))"),
+            (Dialect::Mysql | Dialect::MariaDb, Kind::Bits) => format!("CAST({name} + 0 AS CHAR)"),
+            (Dialect::Mysql | Dialect::MariaDb, _) => format!("CAST(LEFT({name}, {MOST_TEXT}) AS CHAR)"),
             (Dialect::Sqlite, _) => {
-                format!("CASE typeof({name}) WHEN 'blob' THEN lower(hex({name})) ELSE substr(CAST({name} AS TEXT), 1, {MOST_TEXT}) END")
+                format!(
+                    "CASE typeof({name}) WHEN 'blob' THEN lower(hex({name})) ELSE substr(CAST({name} AS TEXT), 1, {MOST_TEXT}) END"
+                )
             }
         }
     }
@@ -129,9 +133,14 @@ impl Table {
         let name = self.dialect.identifier(&column.name);
         match (self.dialect, column.kind) {
             (Dialect::Postgres, _) => format!("quote_nullable({name}::text)"),
-            (Dialect::MySql, Kind::Bytes) => format!("IF({name} IS NULL, 'NULL', CONCAT('X''', HEX({name}), ''''))"),
-            (Dialect::MySql, Kind::Bits) => format!("IF({name} IS NULL, 'NULL', CAST({name} + 0 AS CHAR))"),
-            (Dialect::MySql, _) => format!("QUOTE({name})"),
+            (Dialect::Mysql | Dialect::MariaDb, Kind::Bytes) => {
+                format!("IF({name} IS NULL, 'NULL', CONCAT('X''', HEX({name}), ''''))")
+            }
+            (Dialect::Mysql | Dialect::MariaDb, Kind::Bits) => format!("IF({name} IS NULL, 'NULL', CAST({name} + 0 AS CHAR))"),
+            (Dialect::Mysql | Dialect::MariaDb, _) => {
+                // QUOTE() escapes with backslashes, which our sessions take for themselves.
+                format!("IF({name} IS NULL, 'NULL', CONCAT('''', REPLACE({name}, '''', ''''''), ''''))")
+            }
             (Dialect::Sqlite, _) => format!("quote({name})"),
         }
     }
@@ -258,7 +267,7 @@ fn catalogue(dialect: Dialect, having: &str) -> String {
              AND n.nspname NOT LIKE 'pg\\_t%') AS columns \
              GROUP BY s, t, n, r HAVING {having} ORDER BY s, t"
         ),
-        Dialect::MySql => format!(
+        Dialect::Mysql | Dialect::MariaDb => format!(
             "SELECT NULL, t, GROUP_CONCAT(c, ':', k ORDER BY o SEPARATOR '|'), 1, 0 FROM \
              (SELECT col.TABLE_NAME AS t, col.COLUMN_NAME AS c, col.COLUMN_TYPE AS k, col.ORDINAL_POSITION AS o \
              FROM information_schema.COLUMNS AS col JOIN information_schema.TABLES AS tab \
@@ -270,7 +279,8 @@ fn catalogue(dialect: Dialect, having: &str) -> String {
 
 fn table(dialect: Dialect, row: Row) -> Option<Table> {
     let [schema, name, columns, readable, held] = <[Option<String>; 5]>::try_from(row).ok()?;
-    let columns = columns?.split('|').filter_map(|column| column.split_once(':')).map(|(name, kind)| column(name, kind)).collect();
+    let columns =
+        columns?.split('|').filter_map(|column| column.split_once(':')).map(|(name, kind)| column(name, kind)).collect();
     let obstacle = match (is_true(readable.as_ref()), is_true(held.as_ref())) {
         (false, _) => Some(Obstacle::Forbidden),
         (true, true) => Some(Obstacle::Held),

@@ -1,9 +1,9 @@
 //! TypeORM: a row for each applied migration, known by the name of its class, which ends with a time in milliseconds.
 
+use super::Framework;
 use super::available::{file_name, listed, without};
 use super::journal::{Columns, Journal, NONE, Sign};
 use super::table::Signature;
-use super::Framework;
 
 /// The milliseconds at the end of a class's name.
 fn time(name: &str) -> &str {
@@ -24,7 +24,8 @@ pub(super) const TYPEORM: Journal = Journal {
         listed(
             scripts,
             |script| {
-                let stem = without(file_name(&script.path), &[".d.ts"]).map_or_else(|| without(file_name(&script.path), &[".ts", ".js"]), |_| None)?;
+                let stem = without(file_name(&script.path), &[".d.ts"])
+                    .map_or_else(|| without(file_name(&script.path), &[".ts", ".js"]), |_| None)?;
                 let (time, name) = stem.split_once('-')?;
                 time.parse::<u64>().ok()?;
                 Some((format!("{name}{time}"), name.to_owned()))

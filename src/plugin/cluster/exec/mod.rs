@@ -4,10 +4,12 @@
 //! it cannot: there a remote program must know by itself when its input is complete. kube's own `AttachedProcess` is
 //! not used: it loses the outcome, blocks for ever on undrained output, and takes a cut stream for a normal end.
 
+mod duplex;
 mod lines;
 mod outcome;
 mod stream;
 
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -15,6 +17,7 @@ use kube::api::AttachParams;
 use kube::core::Request;
 use tokio::sync::mpsc;
 
+pub use self::duplex::Duplex;
 pub use self::lines::{Line, Lines};
 pub use self::outcome::Outcome;
 pub(super) use self::outcome::is_container_state;
@@ -243,6 +246,12 @@ impl Process {
     pub fn lines(self, stderr_max: usize) -> Lines {
         Lines::new(self, stderr_max)
     }
+
+    /// Its stdin and stdout as one stream.
+    #[must_use]
+    pub fn duplex(self) -> Duplex {
+        Duplex::new(self)
+    }
 }
 
 impl Input {
@@ -270,15 +279,19 @@ impl Input {
 impl Outputs {
     /// As [`Process::next`].
     pub async fn next(&mut self) -> Output {
+        std::future::poll_fn(|cx| self.poll_next(cx)).await
+    }
+
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Output> {
         if let Some(outcome) = &self.ended {
-            return Output::Ended(outcome.clone());
+            return Poll::Ready(Output::Ended(outcome.clone()));
         }
         let lost = || Output::Ended(Outcome::Unknown("the stream broke without a word".to_owned()));
-        let output = self.items.recv().await.unwrap_or_else(lost);
+        let output = ready!(self.items.poll_recv(cx)).unwrap_or_else(lost);
         if let Output::Ended(outcome) = &output {
             self.ended = Some(outcome.clone());
         }
-        output
+        Poll::Ready(output)
     }
 
     /// As [`Process::output`].

@@ -70,7 +70,7 @@ pub(super) async fn examine(agent: &Agent, spec: &Spec, quiescent: bool) -> Resu
         return Err(refuse(format!("{shown} uses what SQLite itself does not have, so it can't be rebuilt"))
             .facts(content.obstacles.clone()));
     }
-    let database = SqliteFile { agent, path: &path };
+    let database = SqliteFile { agent: agent.clone(), path: path.clone() };
     let profile = match wishes.profile.as_deref() {
         Some("none") => None,
         wanted => chosen(profile::recognise(&database, &content.schema, Timestamp::now().as_second()).await?, wanted)?,

@@ -6,7 +6,6 @@ use serde::{Deserialize, Serialize};
 use crate::database::{Database, Dialect};
 use crate::failure::Result;
 
-
 /// Seconds that upmeter's server may still re-sum: it accepts episodes up to a day late
 /// (deckhouse/deckhouse, `pkg/server/entity/episode.go`).
 const STILL_RESUMMED: i64 = 24 * 3600;

@@ -102,7 +102,8 @@ pub(super) fn compare(state: &mut State, graph: &Graph) {
     let overlaps = overlaps(state, graph);
     let mut notes: Vec<Finding> = Vec::new();
     for (ancestor, head) in &overlaps {
-        let what = format!("{}: {ancestor} comes before {head}, and both are written down as heads: no upgrade runs", state.table);
+        let what =
+            format!("{}: {ancestor} comes before {head}, and both are written down as heads: no upgrade runs", state.table);
         notes.push(Finding::new(Level::Broken, what).next(REPAIR));
     }
     for id in unknown(state, graph) {
@@ -110,8 +111,14 @@ pub(super) fn compare(state: &mut State, graph: &Graph) {
         notes.push(Finding::new(Level::Broken, what).next(REPAIR));
     }
     if graph.heads().len() > 1 && state.heads.len() <= 1 {
-        let what = format!("the files have {} heads ({}): `upgrade head` does not know which", graph.heads().len(), graph.heads().join(", "));
-        notes.push(Finding::new(Level::Attention, what).next("alembic merge heads, or upgrade heads if the branches are independent"));
+        let what = format!(
+            "the files have {} heads ({}): `upgrade head` does not know which",
+            graph.heads().len(),
+            graph.heads().join(", ")
+        );
+        notes.push(
+            Finding::new(Level::Attention, what).next("alembic merge heads, or upgrade heads if the branches are independent"),
+        );
     }
     // With the graph the suspicion is a certainty, or none.
     state.notes.retain(|note| !note.what.contains("right for branches that are independent"));
@@ -180,7 +187,10 @@ fn heads(state: &State, graph: &Graph) -> Option<Repair> {
             format!("the files have several heads: {}", heads.join(", ")),
             "join them in the code, or upgrade each",
             "the database is right as it is: two people have added a revision after the same one",
-            [format!("alembic merge {}", heads.join(" ")), "alembic upgrade heads   # if the branches are independent".to_owned()],
+            [
+                format!("alembic merge {}", heads.join(" ")),
+                "alembic upgrade heads   # if the branches are independent".to_owned(),
+            ],
         )
     })
 }

@@ -48,13 +48,18 @@ type Step = (Option<String>, Object, bool);
 impl Traces {
     /// Reads a script.
     pub(super) fn of(sql: &str) -> Self {
-        let statements: Vec<Vec<Step>> = statements(sql).iter().filter(|words| !is_frame(words)).map(|words| steps(words)).collect();
+        let statements: Vec<Vec<Step>> =
+            statements(sql).iter().filter(|words| !is_frame(words)).map(|words| steps(words)).collect();
         // The first step on a name tells how it was before, the last one how it is afterwards.
         let mut first_and_last: BTreeMap<(Option<String>, Object), (bool, bool)> = BTreeMap::new();
         for (schema, object, there) in statements.iter().flatten() {
-            first_and_last.entry((schema.clone(), object.clone())).and_modify(|(_, last)| *last = *there).or_insert((*there, *there));
+            first_and_last
+                .entry((schema.clone(), object.clone()))
+                .and_modify(|(_, last)| *last = *there)
+                .or_insert((*there, *there));
         }
-        let telling = |step: &Step| first_and_last.get(&(step.0.clone(), step.1.clone())).is_some_and(|(first, last)| first == last);
+        let telling =
+            |step: &Step| first_and_last.get(&(step.0.clone(), step.1.clone())).is_some_and(|(first, last)| first == last);
         let tells = |steps: Option<&Vec<Step>>| steps.is_some_and(|steps| steps.iter().any(telling));
         let (tells_begin, tells_end) = (tells(statements.first()), tells(statements.last()));
         let list = first_and_last
@@ -118,7 +123,8 @@ fn flush(word: &mut String, words: &mut Vec<String>) {
 
 /// Length of the comment or string that a text begins with.
 fn skipped(text: &str) -> Option<usize> {
-    let to = |end: &str, from: usize| text.get(from..).and_then(|rest| rest.find(end)).map_or(text.len(), |at| from + at + end.len());
+    let to =
+        |end: &str, from: usize| text.get(from..).and_then(|rest| rest.find(end)).map_or(text.len(), |at| from + at + end.len());
     if text.starts_with("--") {
         return Some(to("\n", 2));
     }
@@ -148,7 +154,21 @@ fn quoted(text: &str) -> Option<(&str, usize)> {
 
 /// What a statement makes and drops.
 fn steps(words: &[String]) -> Vec<Step> {
-    let noise = ["if", "not", "exists", "only", "concurrently", "temp", "temporary", "unlogged", "unique", "or", "replace", "materialized", "fulltext"];
+    let noise = [
+        "if",
+        "not",
+        "exists",
+        "only",
+        "concurrently",
+        "temp",
+        "temporary",
+        "unlogged",
+        "unique",
+        "or",
+        "replace",
+        "materialized",
+        "fulltext",
+    ];
     let lower: Vec<String> = words.iter().map(|word| word.to_lowercase()).collect();
     let mut plain = words.iter().zip(&lower).filter(|(_, lower)| !noise.contains(&lower.as_str())).map(|(word, _)| word.as_str());
     let verb = plain.next().unwrap_or_default().to_lowercase();
@@ -192,7 +212,9 @@ fn altered(schema: Option<&String>, table: &str, clause: &[&str]) -> Vec<Step> {
     let named = |name: &str, there: bool| (schema.cloned(), Object::Table(name.to_owned()), there);
     match words.as_slice() {
         ["add", "column", ..] => clause.get(2).map(|name| column(name, true)).into_iter().collect(),
-        ["add", "constraint" | "primary" | "foreign" | "check" | "index" | "key" | "unique" | "(" | "partition", ..] => Vec::new(),
+        ["add", "constraint" | "primary" | "foreign" | "check" | "index" | "key" | "unique" | "(" | "partition", ..] => {
+            Vec::new()
+        }
         ["add", _, ..] => vec![column(clause[1], true)],
         ["drop", "column", ..] => clause.get(2).map(|name| column(name, false)).into_iter().collect(),
         ["rename", "to" | "as", _] => vec![named(table, false), named(clause[2], true)],
@@ -215,7 +237,15 @@ mod tests {
         let sql = "-- CREATE TABLE no (x);\nBEGIN; CREATE TABLE IF NOT EXISTS \"Users\" (id int, note text DEFAULT 'a;b -- c');\n\
             /* DROP TABLE no; */ CREATE UNIQUE INDEX CONCURRENTLY users_id ON users (id);\n\
             ALTER TABLE ONLY public.orders ADD COLUMN a numeric(1, 2), ADD b int, DROP COLUMN c, ADD CONSTRAINT k CHECK (a > 0); COMMIT;";
-        assert_eq!(told(sql), ["+table Users", "+index users_id", "-column orders.c", "+column orders.a", "+column orders.b"].map(String::from).into_iter().collect::<std::collections::BTreeSet<_>>().into_iter().collect::<Vec<_>>());
+        assert_eq!(
+            told(sql),
+            ["+table Users", "+index users_id", "-column orders.c", "+column orders.a", "+column orders.b"]
+                .map(String::from)
+                .into_iter()
+                .collect::<std::collections::BTreeSet<_>>()
+                .into_iter()
+                .collect::<Vec<_>>()
+        );
     }
 
     #[test]
@@ -234,6 +264,11 @@ mod tests {
 
     #[test]
     fn bodies_of_functions_are_not_read() {
-        assert_eq!(told("CREATE FUNCTION f() RETURNS void AS $body$ BEGIN; DROP TABLE x; END $body$ LANGUAGE plpgsql; CREATE TABLE y (z int)"), ["+table y"]);
+        assert_eq!(
+            told(
+                "CREATE FUNCTION f() RETURNS void AS $body$ BEGIN; DROP TABLE x; END $body$ LANGUAGE plpgsql; CREATE TABLE y (z int)"
+            ),
+            ["+table y"]
+        );
     }
 }

@@ -74,7 +74,7 @@ impl Books for GolangMigrate {
                 let schema = table.schema.as_deref().unwrap_or_default();
                 Some(Key::Advisory(key(&format!("{schema}\0{}\0{database_name}", table.name)).into()))
             }
-            Dialect::MySql => Some(Key::Named(key(&format!("{database_name}:{}", table.name)).to_string())),
+            Dialect::Mysql | Dialect::MariaDb => Some(Key::Named(key(&format!("{database_name}:{}", table.name)).to_string())),
         }
     }
 
@@ -104,12 +104,15 @@ impl Books for GolangMigrate {
 /// The ways out of a dirty version.
 fn dirty(state: &State, failed: &Failed) -> Vec<Repair> {
     let set = |to: Option<i64>| set(&state.table, &failed.id, true, to);
-    let to = |id: &str| Choice { what: format!("set the version to {id}, clean"), to: id.to_owned(), remedy: set(id.parse().ok()) };
+    let to =
+        |id: &str| Choice { what: format!("set the version to {id}, clean"), to: id.to_owned(), remedy: set(id.parse().ok()) };
     let before = match &failed.before {
         Before::Unknown => None,
-        Before::Nothing => {
-            Some(Choice { what: "take the row away: no migration is applied".to_owned(), to: "none".to_owned(), remedy: set(None) })
-        }
+        Before::Nothing => Some(Choice {
+            what: "take the row away: no migration is applied".to_owned(),
+            to: "none".to_owned(),
+            remedy: set(None),
+        }),
         Before::Migration(id) => Some(to(id)),
     };
     either(&format!("migration {} is dirty", failed.id), failed, to(&failed.id), before)

@@ -7,7 +7,7 @@ use rusqlite::types::ValueRef;
 use serde_json::{Value, json};
 
 use super::verdict::{Recognised, Verdict, recognise};
-use crate::database::{Database, Dialect};
+use crate::database::{Change, Database, Dialect};
 use crate::failure::{Failure, Result};
 
 const BOOKKEEPING: &str = "CREATE TABLE schema_migrations (version uint64, dirty bool); CREATE UNIQUE INDEX version_unique ON schema_migrations (version);";
@@ -36,6 +36,10 @@ struct InMemory(std::sync::Mutex<Connection>);
 impl Database for InMemory {
     fn dialect(&self) -> Dialect {
         Dialect::Sqlite
+    }
+
+    async fn change(&self, _: &[Change]) -> Result<()> {
+        Err(Failure::failed("nothing here changes it"))
     }
 
     async fn query(&self, sql: &str) -> Result<Vec<Vec<Value>>> {

@@ -88,9 +88,9 @@ async fn examine(database: &dyn Database, schema: &[SchemaObject], state: &State
     let (table, dirty) = (state.table.name.clone(), !state.failed.is_empty());
     let version = state.heads.first().and_then(|head| head.parse().ok());
     let repair = match (state.count, version) {
-        (rows @ 2.., _) => Verdict::Refused {
-            because: format!("{table} has {rows} rows where {NAME} keeps one: somebody edited it by hand"),
-        },
+        (rows @ 2.., _) => {
+            Verdict::Refused { because: format!("{table} has {rows} rows where {NAME} keeps one: somebody edited it by hand") }
+        }
         (_, Some(version)) if dirty => match effect(database, schema, &table, version).await? {
             Some(effect) => verdict(&table, version, effect),
             None => Verdict::Refused {

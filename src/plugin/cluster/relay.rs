@@ -1,0 +1,110 @@
+//! Connections that are made inside a pod and used here. Does not know what is said on them.
+
+use std::fmt;
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use dbmig_wire::{AgentError, Connected, ErrorKind, Message};
+use serde::{Deserialize, Serialize};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf};
+use tokio::time::timeout;
+
+use super::agent::{Agent, AskError};
+use super::exec::Duplex;
+
+/// The agent tries a few addresses of one name, ten seconds each.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// The first line is short.
+const LINE_BYTES: usize = 8192;
+
+/// What a connection is made to, as the pod sees it.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Endpoint {
+    /// A name or an address, and a port.
+    Tcp(String, u16),
+    /// Absolute path of a Unix socket, a sidecar's for instance.
+    Socket(String),
+}
+
+impl fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(host, port) if host.contains(':') => write!(f, "[{host}]:{port}"),
+            Self::Tcp(host, port) => write!(f, "{host}:{port}"),
+            Self::Socket(path) => f.write_str(path),
+        }
+    }
+}
+
+/// An open connection. Dropping it closes it, and the agent's process in the pod ends.
+pub struct Relay {
+    stream: Duplex,
+    /// The address that answered, as the pod resolved it.
+    pub to: String,
+}
+
+impl Relay {
+    /// Connects from where the agent is.
+    ///
+    /// # Errors
+    /// [`AskError::Agent`] with what the pod's network says: `UnknownHost`, `Refused`, `Unreachable`, `TimedOut`, and for
+    /// sockets `NotFound` and `Permission`; else what keeps the agent from being asked.
+    pub async fn open(agent: &Agent, to: &Endpoint) -> Result<Self, AskError> {
+        let mut stream = agent.run(&["relay", &to.to_string()]).await?.duplex();
+        let silent = |_| AskError::Lost(format!("nothing heard for {} s", PATIENCE.as_secs()));
+        let line = timeout(PATIENCE, first_line(&mut stream)).await.map_err(silent)?;
+        let line = line.map_err(|error| AskError::Lost(error.to_string()))?;
+        match serde_json::from_slice(&line) {
+            Ok(Message::Done(said)) => match serde_json::from_value(said) {
+                Ok(Connected { to }) => Ok(Self { stream, to }),
+                Err(error) => Err(AskError::Lost(format!("unreadable answer: {error}"))),
+            },
+            Ok(Message::Failed(error)) => Err(AskError::Agent(error)),
+            _ => Err(AskError::Lost("the helper did not say whether it is connected".to_owned())),
+        }
+    }
+}
+
+/// The agent sends nothing behind it before it is spoken to, or the other side speaks: byte by byte, none of that is lost.
+async fn first_line(stream: &mut Duplex) -> io::Result<Vec<u8>> {
+    let mut line = Vec::new();
+    loop {
+        match stream.read_u8().await? {
+            b'\n' => return Ok(line),
+            byte if line.len() < LINE_BYTES => line.push(byte),
+            _ => return Err(io::Error::new(io::ErrorKind::InvalidData, "the helper's first line has no end")),
+        }
+    }
+}
+
+/// What the network said, if that is why.
+#[must_use]
+pub fn network_trouble(error: &AskError) -> Option<(ErrorKind, &str)> {
+    match error {
+        AskError::Agent(AgentError { kind, message, .. }) => Some((*kind, message)),
+        AskError::Lost(_) | AskError::Failure(_) | AskError::Gone(_) => None,
+    }
+}
+
+impl AsyncRead for Relay {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for Relay {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
