@@ -6,7 +6,7 @@ use super::available::numbered;
 use super::journal::newest;
 use super::lock::Key;
 use super::table::{Signature, count, number};
-use super::{Applied, Available, Before, Books, Effect, Evidence, Failed, Framework, Remedy, Repair, Script, State, Table};
+use super::{Applied, Available, Books, Evidence, Failed, Framework, Remedy, Repair, Script, State, Table};
 use crate::database::{Database, Dialect};
 use crate::failure::Result;
 
@@ -42,7 +42,7 @@ impl Books for Atlas {
                 let how = format!("{done} of its {total} statements ran");
                 let log: Vec<String> = [error, statement].into_iter().flatten().filter(|text| !text.is_empty()).collect();
                 let log = (!log.is_empty()).then(|| log.join(": "));
-                state.failed.push(Failed { id, how, log, effect: Effect::Unknown, before: Before::Unknown });
+                state.failed.push(Failed { log, ..Failed::new(id, how) });
             } else {
                 state.applied.push(Applied { id, name, at, duration_ms, checksum, ..Applied::default() });
             }

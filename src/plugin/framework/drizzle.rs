@@ -12,7 +12,7 @@ use super::table::Signature;
 pub(super) const DRIZZLE: Journal = Journal {
     framework: Framework::Drizzle,
     signature: Signature::exactly(&["id", "hash", "created_at"]),
-    sign: Sign::Ids(|id| id.len() == 64 && id.bytes().all(|byte| byte.is_ascii_hexdigit()), "__drizzle_migrations"),
+    sign: Sign::Ids(|id, _| id.len() == 64 && id.bytes().all(|byte| byte.is_ascii_hexdigit()), "__drizzle_migrations"),
     order: "created_at",
     columns: Columns { id: "hash", at: "created_at", ..NONE },
     lock: |_, _| None,

@@ -9,7 +9,7 @@ use super::journal::newest;
 use super::lock::Key;
 use super::repair::{Choice, Edit, either};
 use super::table::{Signature, is_true, number};
-use super::{Applied, Available, Before, Books, Effect, Evidence, Failed, Framework, Remedy, Repair, Script, State, Table};
+use super::{Applied, Available, Books, Evidence, Failed, Framework, Remedy, Repair, Script, State, Table};
 use crate::database::{Database, Dialect};
 use crate::failure::Result;
 
@@ -68,7 +68,7 @@ impl Books for Flyway {
                 state.applied.push(Applied { id, name, at: when, duration_ms, checksum, batch: None, key });
             } else {
                 let how = format!("Flyway wrote down that it failed (row {})", row[7].as_deref().unwrap_or_default());
-                state.failed.push(Failed { id, how, log: None, effect: Effect::Unknown, before: Before::Unknown });
+                state.failed.push(Failed::new(id, how));
             }
             debug_assert!(at < rows.len());
         }

@@ -6,7 +6,7 @@ use async_trait::async_trait;
 
 use super::repair::Edit;
 use super::state::{Finding, Level, REPAIR};
-use super::table::{Row, Signature, count, number, read};
+use super::table::{Kind, Row, Signature, count, number, read};
 use super::{Applied, Available, Books, Evidence, Framework, MOST, Remedy, Repair, Script, State, Table, lock};
 use crate::database::Database;
 use crate::failure::Result;
@@ -24,8 +24,11 @@ pub(super) struct Journal {
     pub(super) suffixes: &'static [&'static str],
     pub(super) available: fn(&[Script]) -> Vec<Available>,
     /// The columns and expressions of a row that says that a migration is applied.
-    pub(super) stamp: fn(&State, &str) -> std::result::Result<Vec<(&'static str, String)>, String>,
+    pub(super) stamp: fn(&State, &str) -> std::result::Result<Values, String>,
 }
+
+/// Columns and the expressions for their values.
+pub(super) type Values = Vec<(&'static str, String)>;
 
 /// Names of columns by their meaning; empty where the table has none.
 #[derive(Debug, Clone, Copy)]
@@ -48,10 +51,11 @@ pub(super) const NONE: Columns = Columns { group: "", id: "", name: "", at: "", 
 pub(super) enum Sign {
     /// Nobody else has such columns.
     Columns,
-    /// Another table of this name beside it.
-    Sibling(&'static str),
-    /// What its ids look like, and its usual name, by which an empty one is known.
-    Ids(fn(&str) -> bool, &'static str),
+    /// Another table of this name and with these columns beside it.
+    Sibling(&'static str, &'static [Signature]),
+    /// What its ids, which are text, look like, and its usual name, by which an empty one is known; what may be said of an id in a
+    /// table of that name differs from what must be in any other.
+    Ids(fn(&str, bool) -> bool, &'static str),
 }
 
 /// Reads the newest rows, oldest first; `only` is a condition.
@@ -73,11 +77,13 @@ impl Journal {
     async fn shows(&self, database: &dyn Database, table: &Table, found: &[Table]) -> Result<bool> {
         match self.sign {
             Sign::Columns => Ok(true),
-            Sign::Sibling(name) => Ok(table.beside(found, name).is_some()),
+            Sign::Sibling(name, _) => Ok(table.beside(found, name).is_some()),
+            Sign::Ids(..) if table.column(self.columns.id).is_none_or(|column| column.kind != Kind::Text) => Ok(false),
             Sign::Ids(is_one, usual) => {
+                let is_usual = table.name.eq_ignore_ascii_case(usual);
                 let rows = read(database, table, &[self.columns.id], "LIMIT 20").await?;
-                let all = rows.iter().all(|row| row.first().and_then(Option::as_deref).is_some_and(is_one));
-                Ok(all && (!rows.is_empty() || table.name.eq_ignore_ascii_case(usual)))
+                let all = rows.iter().all(|row| row.first().and_then(Option::as_deref).is_some_and(|id| is_one(id, is_usual)));
+                Ok(all && (!rows.is_empty() || is_usual))
             }
         }
     }
@@ -123,6 +129,13 @@ impl Books for Journal {
 
     fn signature(&self) -> Signature {
         self.signature
+    }
+
+    fn siblings(&self) -> &'static [Signature] {
+        match self.sign {
+            Sign::Sibling(_, columns) => columns,
+            Sign::Columns | Sign::Ids(..) => &[],
+        }
     }
 
     async fn is_its(&self, database: &dyn Database, table: &Table, found: &[Table]) -> Result<bool> {

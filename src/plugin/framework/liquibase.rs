@@ -6,8 +6,7 @@ use super::journal::newest;
 use super::repair::Edit;
 use super::table::{Kind, Signature, count, is_true, read};
 use super::{
-    Applied, Available, Books, Effect, Evidence, Failed, Fate, Framework, Holder, Lock, LockKind, Remedy, Repair, Script, State,
-    Table,
+    Applied, Available, Books, Evidence, Failed, Fate, Framework, Holder, Lock, LockKind, Remedy, Repair, Script, State, Table,
 };
 use crate::database::{Database, Dialect};
 use crate::failure::Result;
@@ -37,8 +36,8 @@ impl Books for Liquibase {
             let Ok([file, id, author, name, at, checksum, kind]) = <[Option<String>; 7]>::try_from(row) else { continue };
             let id = [file, id, author].map(Option::unwrap_or_default).join("::");
             if kind.as_deref() == Some("FAILED") {
-                let how = "Liquibase wrote down that it failed".to_owned();
-                state.failed.push(Failed { id, how, log: None, effect: Effect::Unknown, before: Default::default() });
+                let how = "Liquibase wrote down that it failed";
+                state.failed.push(Failed::new(id, how));
             } else {
                 state.applied.push(Applied { id, name, at, checksum, ..Applied::default() });
             }

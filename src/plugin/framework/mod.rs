@@ -38,6 +38,7 @@ mod repair;
 mod sequelize;
 mod sqlx;
 mod state;
+mod surroundings;
 mod table;
 mod typeorm;
 mod versions;
@@ -214,6 +215,9 @@ pub async fn recognise(database: &dyn Database) -> Result<Vec<State>> {
     let mut states = Vec::new();
     for table in &found {
         states.extend(of_table(database, table, &found).await?);
+    }
+    for state in &mut states {
+        surroundings::look(database, state).await?;
     }
     lock::find(database, &mut states).await?;
     Ok(states)

@@ -7,7 +7,7 @@ use super::journal::{instant, newest};
 use super::lock::Key;
 use super::repair::{Choice, Edit, either};
 use super::table::{Signature, count};
-use super::{Applied, Available, Before, Books, Effect, Evidence, Failed, Framework, Remedy, Repair, Script, State, Table};
+use super::{Applied, Available, Books, Evidence, Failed, Framework, Remedy, Repair, Script, State, Table};
 use crate::database::{Database, Dialect};
 use crate::failure::Result;
 
@@ -28,10 +28,10 @@ impl Books for Prisma {
     }
 
     async fn read(&self, database: &dyn Database, state: &mut State, _found: &[Table]) -> Result<()> {
-        let columns = ["migration_name", "finished_at", "checksum", "logs", "started_at"];
+        let columns = ["migration_name", "finished_at", "checksum", "logs", "started_at", "id"];
         state.count = count(database, &state.table, "WHERE finished_at IS NOT NULL AND rolled_back_at IS NULL").await?;
         for row in newest(database, &state.table, &columns, "started_at", "rolled_back_at IS NULL").await? {
-            let Ok([id, finished, checksum, log, started]) = <[Option<String>; 5]>::try_from(row) else { continue };
+            let Ok([id, finished, checksum, log, started, key]) = <[Option<String>; 6]>::try_from(row) else { continue };
             let id = id.unwrap_or_default();
             let [at, began] = [finished, started].map(|time| time.map(|time| instant(&time)));
             if at.is_some() {
@@ -42,7 +42,7 @@ impl Books for Prisma {
                     Some(_) => "it failed",
                     None => "it began, and was killed before it could write down an error",
                 };
-                state.failed.push(Failed { id, how: how.to_owned(), log, effect: Effect::Unknown, before: Before::Unknown });
+                state.failed.push(Failed { log, key, ..Failed::new(id, how) });
             }
         }
         state.heads = state.applied.last().map(|last| last.id.clone()).into_iter().collect();
@@ -65,13 +65,13 @@ impl Books for Prisma {
             Dialect::Postgres | Dialect::Mysql | Dialect::MariaDb => state.table.now(column),
         };
         let of = |failed: &Failed| {
-            let row = format!("migration_name = {}", state.table.dialect.text(&failed.id));
+            let row = format!("id = {}", state.table.dialect.text(failed.key.as_deref().unwrap_or_default()));
             let open = format!("{row} AND {OPEN}");
             let edit = || Edit::of(&state.table);
             let applied = format!("finished_at = {}, logs = NULL", now("finished_at"));
             let back = format!("rolled_back_at = {}", now("rolled_back_at"));
             let finished = format!("{row} AND finished_at IS NOT NULL AND rolled_back_at IS NULL");
-            let rolled_back = format!("{row} AND finished_at IS NULL AND rolled_back_at IS NOT NULL AND started_at = started_at");
+            let rolled_back = format!("{row} AND finished_at IS NULL AND rolled_back_at IS NOT NULL");
             either(
                 &format!("migration {} failed", failed.id),
                 failed,

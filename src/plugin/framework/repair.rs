@@ -134,12 +134,17 @@ impl<'a> Edit<'a> {
         self
     }
 
-    /// Inserts a row of expressions, found again by a condition.
+    /// Inserts a row of expressions, found again by a condition, unless such a row is there.
     pub(super) fn insert(mut self, values: &[(&str, String)], found_by: &str) -> Self {
         let table = self.table.quoted();
         let names: Vec<String> = values.iter().map(|(name, _)| self.table.named(name)).collect();
         let given: Vec<&str> = values.iter().map(|(_, value)| value.as_str()).collect();
-        let sql = format!("INSERT INTO {table} ({}) VALUES ({})", names.join(", "), given.join(", "));
+        let from = if matches!(self.dialect(), Dialect::Mysql | Dialect::MariaDb) { " FROM DUAL" } else { "" };
+        let sql = format!(
+            "INSERT INTO {table} ({}) SELECT {}{from} WHERE NOT EXISTS (SELECT 1 FROM {table} WHERE {found_by})",
+            names.join(", "),
+            given.join(", ")
+        );
         self.changes.push(Change { sql, rows: 1 });
         self.remove.push(Change { sql: format!("DELETE FROM {table} WHERE {found_by}"), rows: 1 });
         self

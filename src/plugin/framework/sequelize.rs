@@ -12,7 +12,7 @@ const ENDINGS: [&str; 4] = [".js", ".cjs", ".mjs", ".ts"];
 pub(super) const SEQUELIZE: Journal = Journal {
     framework: Framework::Sequelize,
     signature: Signature::with_others(&["name"], 2),
-    sign: Sign::Ids(|id| without(id, &ENDINGS).is_some(), "SequelizeMeta"),
+    sign: Sign::Ids(|id, _| without(id, &ENDINGS).is_some(), "SequelizeMeta"),
     order: "name",
     columns: Columns { id: "name", at: "createdat", ..NONE },
     lock: |_, _| None,

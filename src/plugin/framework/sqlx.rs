@@ -7,7 +7,7 @@ use super::journal::newest;
 use super::lock::{Key, by_database};
 use super::repair::{Choice, Edit, either};
 use super::table::{Signature, count, is_true, number};
-use super::{Applied, Available, Before, Books, Effect, Evidence, Failed, Framework, Remedy, Repair, Script, State, Table};
+use super::{Applied, Available, Books, Evidence, Failed, Framework, Remedy, Repair, Script, State, Table};
 use crate::database::{Database, Dialect};
 use crate::failure::Result;
 
@@ -34,8 +34,8 @@ impl Books for Sqlx {
             if is_true(success.as_ref()) {
                 state.applied.push(Applied { id, name, at, duration_ms, checksum, ..Applied::default() });
             } else {
-                let how = "it began, and its end was never written down".to_owned();
-                state.failed.push(Failed { id, how, log: None, effect: Effect::Unknown, before: Before::Unknown });
+                let how = "it began, and its end was never written down";
+                state.failed.push(Failed::new(id, how));
             }
         }
         state.count = state.count.saturating_sub(state.failed.len() as u64);

@@ -88,6 +88,17 @@ pub struct Failed {
     pub effect: Effect,
     /// What comes before it; unknown until [`State::compare`] or the framework's own knowledge told.
     pub before: Before,
+    /// What tells its row from others, where that is not the id.
+    #[serde(skip)]
+    pub(super) key: Option<String>,
+}
+
+impl Failed {
+    /// Nothing is known of it but what the bookkeeping says.
+    pub(super) fn new(id: impl Into<String>, how: impl Into<String>) -> Self {
+        let (id, how) = (id.into(), how.into());
+        Self { id, how, log: None, effect: Effect::Unknown, before: Before::Unknown, key: None }
+    }
 }
 
 /// What a migration that did not end well has done to the schema. Each says why, as a sentence without a full stop.

@@ -14,7 +14,7 @@ fn time(name: &str) -> &str {
 pub(super) const TYPEORM: Journal = Journal {
     framework: Framework::TypeOrm,
     signature: Signature::exactly(&["id", "timestamp", "name"]),
-    sign: Sign::Ids(|id| time(id).len() >= 10, "migrations"),
+    sign: Sign::Ids(|id, _| time(id).len() >= 10, "migrations"),
     order: "id",
     columns: Columns { id: "name", at: "timestamp", key: "id", ..NONE },
     lock: |_, _| None,

@@ -1,7 +1,7 @@
 //! Rails, dbmate and Ecto: a table of version numbers, `schema_migrations` for all three.
 
 use super::available::numbered;
-use super::journal::{Columns, Journal, NONE, Sign};
+use super::journal::{Columns, Journal, NONE, Sign, Values};
 use super::lock::{Key, by_database};
 use super::table::{Kind, Signature};
 use super::{Framework, State, Table};
@@ -14,7 +14,7 @@ fn is_number(id: &str) -> bool {
 const VERSION: Columns = Columns { id: "version", ..NONE };
 
 /// The version as its column has it: Ecto's is a number, those of the others are text.
-fn version(state: &State, id: &str) -> Result<Vec<(&'static str, String)>, String> {
+fn version(state: &State, id: &str) -> Result<Values, String> {
     if !is_number(id) {
         return Err(format!("{} knows migrations by their numbers, and {id} is none", state.framework));
     }
@@ -26,7 +26,7 @@ fn version(state: &State, id: &str) -> Result<Vec<(&'static str, String)>, Strin
 pub(super) const RAILS: Journal = Journal {
     framework: Framework::Rails,
     signature: Signature::exactly(&["version"]),
-    sign: Sign::Sibling("ar_internal_metadata"),
+    sign: Sign::Sibling("ar_internal_metadata", &[Signature::exactly(&["key", "value", "created_at", "updated_at"])]),
     order: "version",
     columns: VERSION,
     lock: |table, database| by_database(Framework::Rails, table, database),
@@ -39,7 +39,8 @@ pub(super) const RAILS: Journal = Journal {
 pub(super) const DBMATE: Journal = Journal {
     framework: Framework::Dbmate,
     signature: Signature::exactly(&["version"]),
-    sign: Sign::Ids(is_number, "schema_migrations"),
+    // Short numbers may be anybody's.
+    sign: Sign::Ids(|id, usual| is_number(id) && (usual || id.len() >= 8), "schema_migrations"),
     order: "version",
     columns: VERSION,
     lock: |_, _| None,

@@ -6,7 +6,7 @@ use super::super::Script;
 
 /// Which revision follows which.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Graph {
+pub(in crate::framework) struct Graph {
     revisions: BTreeMap<String, Revision>,
 }
 
@@ -24,8 +24,7 @@ pub(in crate::framework) struct Revision {
 
 impl Graph {
     /// From the files of a `versions` folder; files without a revision don't count.
-    #[must_use]
-    pub fn parse(scripts: &[Script]) -> Self {
+    pub(in crate::framework) fn parse(scripts: &[Script]) -> Self {
         let revisions = scripts.iter().filter_map(|script| {
             let assignments = assignments(&script.text);
             let get = |name: &str| assignments.get(name).cloned().unwrap_or_default();
@@ -37,8 +36,7 @@ impl Graph {
     }
 
     /// Whether there are no revisions in it.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
+    pub(in crate::framework) fn is_empty(&self) -> bool {
         self.revisions.is_empty()
     }
 

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use async_trait::async_trait;
 
-pub use self::graph::Graph;
+pub(super) use self::graph::Graph;
 use super::available::{file_name, named};
 use super::repair::Edit;
 use super::state::{Finding, Level, REPAIR};

@@ -51,9 +51,8 @@ impl Books for GolangMigrate {
         state.heads = rows.iter().filter_map(|row| row.first().cloned().flatten()).collect();
         for (row, id) in rows.iter().zip(&state.heads) {
             if is_true(row.get(1).and_then(Option::as_ref)) {
-                let how = "it, or its way down, began, and its end was never written down (dirty)".to_owned();
-                let (effect, before) = Default::default();
-                state.failed.push(Failed { id: id.clone(), how, log: None, effect, before });
+                let how = "it, or its way down, began, and its end was never written down (dirty)";
+                state.failed.push(Failed::new(id, how));
             } else {
                 state.applied.push(Applied { id: id.clone(), ..Applied::default() });
             }
