@@ -13,7 +13,9 @@ use crate::{alone, database, environment, file, punch, replace, restore, swap};
 /// Answers one request.
 pub(crate) fn answer(request: &Request, report: &dyn Report) -> Result<Value> {
     let _alone = match request {
+        Request::Alone(call) => alone::with(&call.database, report)?,
         Request::Rebuild(call) => alone::with(&call.database, report)?,
+        Request::Verify(call) => alone::with(&call.database, report)?,
         Request::Swap(call) => alone::with(&call.database, report)?,
         Request::Replace(call) => alone::with(&call.database, report)?,
         Request::Restore(call) => alone::with(&call.database, report)?,
@@ -25,6 +27,7 @@ pub(crate) fn answer(request: &Request, report: &dyn Report) -> Result<Value> {
         Request::Stat(call) => value(file::stat(call, report)),
         Request::Read(call) => value(file::read(call, report)),
         Request::Environment(call) => value(environment::environment(call, report)),
+        Request::Alone(_) => Ok(Value::Null), // It is, by now.
         Request::Remove(call) => value(file::remove(call, report)),
         Request::Copy(call) => value(file::copy(call, report)),
         Request::Inspect(call) => value(database::inspect(call, report)),

@@ -146,6 +146,8 @@ fn wait_until_detached(child: &mut Child, name: &str) -> Result<()> {
 /// `NotFound` without a journal; `Died` when the job's process is gone and the journal has no end. That is also what
 /// a job looks like that could not write its end on a full disk: its work may be done, so look before doing it again.
 pub(crate) fn follow(job: &Job, from: u64, output: &Output) -> Result<Message> {
+    // Says at once that it is heard again, after a connection that was lost.
+    output.send(&Message::Beat);
     let mut tail = Tail { journal: job.open_journal()?, unread: Vec::new(), next: 0 };
     loop {
         job.touch()?;

@@ -92,6 +92,13 @@ pub struct TextFile {
     pub text: String,
 }
 
+/// Wait until no other helper changes a database any more: one that lost its plugin may still be at it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Alone {
+    /// Absolute path of the database; one that is not there is fine.
+    pub database: String,
+}
+
 /// Remove files that belong to an operation, and what a killed call left beside them. Only names that contain `.dbmig-` are
 /// ever removed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

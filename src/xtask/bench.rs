@@ -3,6 +3,7 @@
 mod downtime;
 mod engine;
 mod vacuum;
+mod watch;
 
 use clap::ValueEnum;
 use serde_json::json;
@@ -35,6 +36,8 @@ pub(crate) struct Args {
 enum Name {
     /// Rebuilding a database, against what people do by hand
     Vacuum,
+    /// Following twenty pods that write a lot, against `kubectl logs -f`
+    Watch,
 }
 
 /// Which way is better.
@@ -80,6 +83,7 @@ pub(crate) fn run(args: &Args) -> Outcome {
         Name::Vacuum if args.engine => vacuum::measure(args.size, args.largest)?,
         Name::Vacuum if args.command => downtime::measure()?,
         Name::Vacuum => [vacuum::measure(args.size, args.largest)?, downtime::measure()?].concat(),
+        Name::Watch => watch::measure()?,
     };
     if !args.json {
         print(&format!("{:<48} {:>8} {:>8}  {:<7} {:<7} {}", "NAME", "RATIO", "GOAL", "BETTER", "REACHED", "RAW"))?;

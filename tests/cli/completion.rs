@@ -28,7 +28,10 @@ fn called_by_its_other_name_it_completes() {
 fn commands_and_flags_come_with_their_help_and_no_files() {
     let commands = call(&["__complete", ""]).stdout;
     let names: Vec<_> = commands.lines().map(|line| line.split('\t').next().unwrap_or_default()).collect();
-    assert_eq!(names, ["vacuum", "resume", "undo", "history", "version", "completion", ":4"]);
+    assert_eq!(
+        names,
+        ["vacuum", "watch", "logs", "status", "events", "resume", "undo", "history", "version", "completion", ":4"]
+    );
     let flag = call(&["__complete", "undo", "--y"]).stdout;
     assert_eq!(flag, "--yes\tDo not ask\n:4\n");
     assert_eq!(call(&["__complete", "vacuum", "x", "--profile", ""]).stdout, "upmeter\nnone\n:4\n");

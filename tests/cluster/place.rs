@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use tempfile::TempDir;
 
-use crate::support::{Ended, Namespace, Proxy, Run, Running};
+use crate::support::{Namespace, Proxy, Run, Running};
 
 /// A pod that does nothing with its volume.
 const POD: &str = r#"{"metadata": {"labels": {"app": "box"}}, "spec": {"terminationGracePeriodSeconds": 1, "containers": [{
@@ -223,15 +223,15 @@ pub(crate) fn undone(place: &Place, what: &str) {
     place.is_old(what);
 }
 
-pub(crate) fn succeeded(ended: &Ended, what: &str) {
-    assert_eq!(ended.code, 0, "{what}: {}", ended.said);
+pub(crate) fn succeeded(ended: &Run, what: &str) {
+    assert_eq!(ended.code, 0, "{what}: {}", ended.stderr);
 }
 
 /// It stopped half-way and says how to go on and how to go back.
-pub(crate) fn stopped(ended: &Ended, what: &str) {
-    assert_eq!(ended.code, 8, "{what}: {}", ended.said);
+pub(crate) fn stopped(ended: &Run, what: &str) {
+    assert_eq!(ended.code, 8, "{what}: {}", ended.stderr);
     let ways = ["kubectl dbmig resume vacuum-", "kubectl dbmig undo vacuum-"];
-    assert!(ways.iter().all(|way| ended.said.contains(way)), "{what}: {}", ended.said);
+    assert!(ways.iter().all(|way| ended.stderr.contains(way)), "{what}: {}", ended.stderr);
 }
 
 /// Writes a small database of which [`KEEP`] keeps a part.

@@ -3,7 +3,6 @@
 #![allow(dead_code, reason = "each test uses a part of it")]
 
 mod fixture;
-mod follow;
 mod job;
 mod namespace;
 mod proxy;
@@ -12,9 +11,8 @@ mod tmux;
 mod user;
 
 pub(crate) use fixture::{Shape, Upmeter};
-pub(crate) use follow::Following;
 pub(crate) use job::Job;
 pub(crate) use namespace::{Namespace, Run};
 pub(crate) use proxy::{Harm, Proxy, Weather};
-pub(crate) use running::{Ended, Running};
+pub(crate) use running::Running;
 pub(crate) use tmux::Tmux;

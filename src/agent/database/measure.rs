@@ -90,7 +90,7 @@ pub(super) fn count_kept(
             let mut walk = Walk::new(pages, table.root)?;
             let (mut kept, mut rows) = (0, 0u64);
             while let Some(cell) = walk.next()? {
-                kept += u64::from(ask(&cell)?);
+                kept += u64::from(ask(&cell).map_err(|error| *error)?);
                 rows += 1;
                 if rows.is_multiple_of(65_536) {
                     report.check()?;

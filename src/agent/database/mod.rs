@@ -23,6 +23,7 @@ mod since;
 mod slots;
 mod sql_text;
 mod sums;
+mod sums_index;
 mod tree;
 mod trees;
 mod verify;

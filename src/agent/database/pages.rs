@@ -144,10 +144,12 @@ impl BtreePage {
     }
 
     /// Cell `at` of a leaf or of an interior index page.
+    #[inline(always)]
     pub(super) fn cell(&self, pages: &Pages, at: usize) -> Result<Cell<'_>> {
         self.parse(at, pages.usable()).ok_or_else(|| self.beyond(pages, at))
     }
 
+    #[inline(always)]
     fn parse(&self, at: usize, usable: usize) -> Option<Cell<'_>> {
         let bytes = self.bytes.get(self.offset(at)..usable)?;
         let bytes = if self.kind.leaf { bytes } else { bytes.get(4..)? };
@@ -167,20 +169,24 @@ impl BtreePage {
         Some(Cell { rowid, payload, local: bytes.get(used..end)?, overflow, stored: bytes.get(..end)? })
     }
 
+    #[inline]
     fn offset(&self, at: usize) -> usize {
         usize::from(self.short(self.start + 8 + 4 * usize::from(!self.kind.leaf) + 2 * at))
     }
 
+    #[inline]
     fn short(&self, at: usize) -> u16 {
         u16::from_be_bytes([self.bytes[at], self.bytes[at + 1]])
     }
 
+    #[cold]
     fn beyond(&self, pages: &Pages, at: usize) -> AgentError {
         pages.damage(format!("cell {at} of page {} runs past its end", self.number))
     }
 }
 
 /// How many bytes of a payload stay on the page, and whether the rest spills over.
+#[inline]
 pub(super) fn local_bytes(payload: u64, index: bool, usable: usize) -> (usize, bool) {
     let least = (usable - 12) * 32 / 255 - 23;
     let most = if index { (usable - 12) * 64 / 255 - 23 } else { usable - 35 };

@@ -54,17 +54,14 @@ pub(super) fn put_varint(out: &mut Vec<u8>, value: u64) {
 /// Bytes that a value of this serial type takes; `None` for the two reserved types.
 #[inline]
 fn length(serial: u64) -> Option<u64> {
-    Some(match serial {
-        0 | 8 | 9 => 0,
-        1..=4 => serial,
-        5 => 6,
-        6 | 7 => 8,
-        10 | 11 => return None,
-        _ => (serial - 12) / 2,
-    })
+    const OF_NUMBERS: [u8; 10] = [0, 1, 2, 3, 4, 6, 8, 8, 0, 0];
+    match OF_NUMBERS.get(serial as usize) {
+        Some(length) => Some(u64::from(*length)),
+        None => serial.checked_sub(12).map(|bytes| bytes / 2),
+    }
 }
 
-#[inline]
+#[inline(always)]
 fn value(serial: u64, bytes: &[u8]) -> Value<'_> {
     match serial {
         0 => Value::Null,
@@ -77,7 +74,14 @@ fn value(serial: u64, bytes: &[u8]) -> Value<'_> {
     }
 }
 
+#[inline]
 fn integer(bytes: &[u8]) -> i64 {
+    // The lengths that times and numbers mostly have, without a loop.
+    match *bytes {
+        [a] => return i64::from(a as i8),
+        [a, b, c, d] => return i64::from(i32::from_be_bytes([a, b, c, d])),
+        _ => {}
+    }
     let negative = bytes.first().is_some_and(|first| first & 0x80 != 0);
     bytes.iter().fold(if negative { -1 } else { 0 }, |sum, &byte| (sum << 8) | i64::from(byte))
 }
@@ -92,11 +96,7 @@ pub(super) struct Fields<'a> {
 impl<'a> Fields<'a> {
     /// Starts at the first value of `record`.
     pub(super) fn new(record: &'a [u8]) -> Self {
-        let parts = varint(record).and_then(|(header, used)| {
-            let header = usize::try_from(header).ok()?;
-            Some((record.get(used..header)?, record.get(header..)?))
-        });
-        match parts {
+        match parts(record) {
             Some((serials, body)) => Self { serials, body, broken: false },
             None => Self { serials: &[], body: &[], broken: true },
         }
@@ -131,24 +131,32 @@ impl<'a> Iterator for Fields<'a> {
     }
 }
 
-/// Reads a few values out of a record: `places` says for each of its first values which of the `N` it is, if any. `None` where the
-/// record has fewer values or makes no sense.
+/// Reads a few values out of a record into `picked`: `places` says for each of its first values which of them it is, if any. `false`
+/// where the record has fewer values or makes no sense.
 #[inline]
-pub(super) fn pick<'a, const N: usize>(record: &'a [u8], places: &[Option<usize>]) -> Option<[Value<'a>; N]> {
-    let (header, mut at) = varint(record)?;
-    let serials = record.get(..usize::try_from(header).ok()?)?;
-    let mut body = record.get(serials.len()..)?;
-    let mut picked = [Value::Null; N];
+pub(super) fn pick<'a>(record: &'a [u8], places: &[Option<usize>], picked: &mut [Value<'a>]) -> bool {
+    let Some((mut serials, mut body)) = parts(record) else { return false };
     for place in places {
-        let (serial, used) = varint(serials.get(at..)?)?;
-        at += used;
-        let (bytes, rest) = body.split_at_checked(usize::try_from(length(serial)?).ok()?)?;
+        let Some((serial, used)) = varint(serials) else { return false };
+        serials = &serials[used..];
+        let Some((bytes, rest)) = length(serial).and_then(|length| body.split_at_checked(usize::try_from(length).ok()?)) else {
+            return false;
+        };
         body = rest;
         if let Some(which) = place {
-            *picked.get_mut(*which)? = value(serial, bytes);
+            let Some(into) = picked.get_mut(*which) else { return false };
+            *into = value(serial, bytes);
         }
     }
-    Some(picked)
+    true
+}
+
+/// The serial types and the values of a record.
+#[inline]
+fn parts(record: &[u8]) -> Option<(&[u8], &[u8])> {
+    let (header, used) = varint(record)?;
+    let (header, body) = record.split_at_checked(usize::try_from(header).ok()?)?;
+    Some((header.get(used..)?, body))
 }
 
 /// What is needed to read a record's last value, which in an index is the rowid.

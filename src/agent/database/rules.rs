@@ -14,6 +14,7 @@ use super::pages::Pages;
 use super::schema::Shape;
 use super::sql_text;
 use super::sums::{Series, StoredRows, Sums, borrowed};
+use super::sums_index::columns;
 use crate::error::{Explain, Result, fail, sqlite_reason};
 
 /// The SQL function that tells whether a row goes: its arguments are the time and the keys.
@@ -91,7 +92,7 @@ pub(super) fn teach(connection: &Connection, rule: &Rule, path: &str, open: Open
     let sums = RefCell::new(Sums::new(series, path, open)?);
     let decide = move |context: &rusqlite::functions::Context<'_>| {
         let keys: Vec<_> = (1..context.len()).map(|at| borrowed(context.get_raw(at))).collect();
-        let dropped = sums.borrow_mut().drops(borrowed(context.get_raw(0)), &keys);
+        let dropped = sums.borrow_mut().drops(&borrowed(context.get_raw(0)), &keys);
         dropped.map_err(|error| rusqlite::Error::UserFunctionError(error.message.into()))
     };
     let flags = FunctionFlags::SQLITE_UTF8;
@@ -131,7 +132,7 @@ fn straight<'p>(
 ) -> Result<Choice<'p>> {
     let rowid = shape.rowid().unwrap_or("rowid");
     let one = format!("SELECT {} FROM main.{} WHERE {rowid} = ?1", series.columns(), quoted(&series.fine));
-    let mut sums = Sums::new(series.clone(), path, unchanging)?;
+    let mut sums = Sums::new(series.clone(), path, unchanging)?.straight(pages)?;
     let keys = series.keys.len();
     Ok(Choice::Ask(Box::new(move |cell| {
         if let Some(dropped) = stored.drops(&mut sums, pages, cell)? {
@@ -142,7 +143,7 @@ fn straight<'p>(
         let mut rows = find.query([cell.rowid]).explain(looking)?;
         let Some(row) = rows.next().explain(looking)? else { return Ok(true) };
         let values = (0..=keys).map(|at| row.get_ref(at).map(borrowed)).collect::<rusqlite::Result<Vec<_>>>().explain(looking)?;
-        sums.drops(values[0], &values[1..]).map(|dropped| !dropped)
+        sums.drops(&values[0], &values[1..]).map(|dropped| !dropped)
     })))
 }
 
@@ -151,28 +152,20 @@ pub(super) fn decides(connection: &Connection, pages: &Pages, rule: &Rule, index
     let Some(series) = Series::of(rule) else { return Ok(false) };
     let shape = Shape::of(connection, rule.table())?;
     let straight = shape.rowid().is_some() && StoredRows::of(&series, &shape, pages).is_some();
-    Ok(straight && StoredRows::of_entries(&series, &index_columns(connection, index)?, pages).is_some())
+    Ok(straight && StoredRows::of_entries(&series, &columns(connection, index)?, pages).is_some())
 }
 
 /// Decides from the entries of an index; only where [`decides`] says so.
 pub(super) fn ask_index<'p>(connection: &Connection, pages: &'p Pages, path: &str, rule: &Rule, index: &str) -> Result<Ask<'p>> {
     let unable = || fail(ErrorKind::Other, format!("index {index} cannot decide for table {}", rule.table()));
     let series = Series::of(rule).ok_or_else(unable)?;
-    let stored = StoredRows::of_entries(&series, &index_columns(connection, index)?, pages).ok_or_else(unable)?;
-    let mut sums = Sums::new(series, path, unchanging)?;
+    let stored = StoredRows::of_entries(&series, &columns(connection, index)?, pages).ok_or_else(unable)?;
+    let mut sums = Sums::new(series, path, unchanging)?.straight(pages)?;
     Ok(Box::new(move |cell| Ok(!stored.drops(&mut sums, pages, cell)?.ok_or_else(unable_to_read)?)))
 }
 
 fn unable_to_read() -> dbmig_wire::AgentError {
     fail(ErrorKind::Corrupt, "an index entry lacks one of its columns")
-}
-
-/// The columns of an index in their order; `None` for expressions and the rowid.
-fn index_columns(connection: &Connection, index: &str) -> Result<Vec<Option<String>>> {
-    let doing = || format!("cannot look at index {index}");
-    let mut columns = connection.prepare("SELECT name FROM pragma_index_xinfo(?1) ORDER BY seqno").explain(doing)?;
-    let columns = columns.query_map([index], |row| row.get(0)).explain(doing)?;
-    columns.collect::<rusqlite::Result<_>>().explain(doing)
 }
 
 /// Lists the rows to keep first; SQLite may use an index.
@@ -204,6 +197,6 @@ fn in_step<'p>(connection: &Connection, rule: &Rule) -> Result<Choice<'p>> {
     let mut place = -1;
     Ok(Choice::Ask(Box::new(move |_| {
         place += 1;
-        places.has(place)
+        Ok(places.has(place)?)
     })))
 }

@@ -9,11 +9,13 @@ use dbmig_wire::{ErrorKind, Rule};
 use rusqlite::Connection;
 use rusqlite::types::ValueRef;
 
+use super::copy::Answer;
 use super::open::{Open, quoted};
 use super::pages::{Cell, Pages};
 use super::record::{Value, pick};
 use super::schema::Shape;
 use super::slots::{self, Slots};
+use super::sums_index::SumsIndex;
 use super::walk::payload;
 use crate::error::{Explain, Result, fail};
 
@@ -60,17 +62,19 @@ impl Series {
 }
 
 /// What has been summed up, looked up slot by slot.
-pub(super) struct Sums {
+pub(super) struct Sums<'p> {
     series: Series,
     connection: Connection,
     find: String,
+    /// A shorter way to the same, where there is one.
+    index: Option<SumsIndex<'p>>,
     slots: Slots,
     /// The slot of the row before, and what it has sums for: rows mostly come in the order of time.
     current: Option<(i64, slots::Sums)>,
     numbers: Vec<usize>,
 }
 
-impl Sums {
+impl<'p> Sums<'p> {
     /// Opens the sums for look-ups.
     ///
     /// `open` opens the database; where no index leads from a time to its sums, they are copied into a temporary table with one.
@@ -90,20 +94,26 @@ impl Sums {
             connection.execute_batch(&build).explain(looking)?;
             find = format!("SELECT {keys} FROM temp.dbmig_sums WHERE {time} = ?1");
         }
-        Ok(Self { series, connection, find, slots: Slots::default(), current: None, numbers: Vec::new() })
+        Ok(Self { series, connection, find, index: None, slots: Slots::default(), current: None, numbers: Vec::new() })
+    }
+
+    /// For a file that nobody writes to: reads its pages, where it has the index for that.
+    pub(super) fn straight(mut self, pages: &'p Pages) -> Result<Self> {
+        self.index = SumsIndex::find(&self.series, &self.connection, pages)?;
+        Ok(self)
     }
 
     /// Whether a row goes: its time is an integer before the limit, and its own slot of its keys is among the sums.
     #[inline]
-    pub(super) fn drops(&mut self, time: Value<'_>, keys: &[Value<'_>]) -> Result<bool> {
-        let Value::Integer(time) = time else { return Ok(false) };
+    pub(super) fn drops(&mut self, time: &Value<'_>, keys: &[Value<'_>]) -> Answer {
+        let Value::Integer(time) = *time else { return Ok(false) };
         if time >= self.series.older_than {
             return Ok(false);
         }
-        let slot = self.series.slot_of(time);
         let sums = match self.current {
-            Some((current, sums)) if current == slot => sums,
-            _ => self.turn_to(slot)?,
+            // Whether a time lies in the slot at hand is told without a division.
+            Some((current, sums)) if 0 <= current && current <= time && time - current < self.series.slot => sums,
+            _ => self.turn_to(self.series.slot_of(time))?,
         };
         Ok(self.slots.has(sums, keys))
     }
@@ -119,6 +129,14 @@ impl Sums {
 
     fn learn(&mut self, slot: i64) -> Result<slots::Sums> {
         self.slots.make_room();
+        self.numbers.clear();
+        let Self { index, slots, numbers, .. } = self;
+        if let Some(straight) = index {
+            if straight.slot(slot, |keys| numbers.extend(slots.number(keys)))? {
+                return Ok(slots.learn(slot, numbers));
+            }
+            *index = None;
+        }
         let looking = || format!("cannot look up the sums of slot {slot}");
         let mut find = self.connection.prepare_cached(&self.find).explain(looking)?;
         let mut rows = find.query([slot]).explain(looking)?;
@@ -196,19 +214,33 @@ impl StoredRows {
         Some(Self { places, wanted: stored.len(), utf16 })
     }
 
+    /// Time and keys of a record; `None` if it is cut short, or if text would have to be converted first.
+    pub(super) fn read<'a>(&self, record: &'a [u8]) -> Option<[Value<'a>; MOST_PLACES]> {
+        let mut values = [Value::Null; MOST_PLACES];
+        (self.utf16.is_none() && pick(record, &self.places, &mut values)).then_some(values)
+    }
+
+    /// The keys among what [`StoredRows::read`] tells.
+    pub(super) fn keys<'v, 'a>(&self, values: &'v [Value<'a>; MOST_PLACES]) -> &'v [Value<'a>] {
+        &values[1..self.wanted]
+    }
+
     /// Whether the row in `cell` goes; `None` if it was stored before one of the columns was added.
-    pub(super) fn drops(&self, sums: &mut Sums, pages: &Pages, cell: &Cell<'_>) -> Result<Option<bool>> {
-        if let Some(values) = pick(cell.local, &self.places) {
+    pub(super) fn drops(&self, sums: &mut Sums<'_>, pages: &Pages, cell: &Cell<'_>) -> Answer<Option<bool>> {
+        let mut values = [Value::Null; MOST_PLACES];
+        if pick(cell.local, &self.places, &mut values) {
             return self.ask(sums, &values).map(Some);
         }
         let whole = payload(pages, cell)?;
-        pick(&whole, &self.places).map(|values| self.ask(sums, &values)).transpose()
+        let mut values = [Value::Null; MOST_PLACES];
+        pick(&whole, &self.places, &mut values).then(|| self.ask(sums, &values)).transpose()
     }
 
-    fn ask(&self, sums: &mut Sums, values: &[Value<'_>; MOST_PLACES]) -> Result<bool> {
-        let keys = &values[1..self.wanted];
+    #[inline]
+    fn ask(&self, sums: &mut Sums<'_>, values: &[Value<'_>; MOST_PLACES]) -> Answer {
+        let keys = self.keys(values);
         let Some(unit) = self.utf16 else {
-            return sums.drops(values[0], keys);
+            return sums.drops(&values[0], keys);
         };
         let texts: Vec<Option<String>> = keys.iter().map(|key| utf8(*key, unit)).collect();
         let keys = keys.iter().zip(&texts).map(|(key, text)| match (key, text) {
@@ -216,7 +248,7 @@ impl StoredRows {
             (Value::Text(_), None) => Value::Null,
             _ => *key,
         });
-        sums.drops(values[0], &keys.collect::<Vec<_>>())
+        sums.drops(&values[0], &keys.collect::<Vec<_>>())
     }
 }
 

@@ -11,12 +11,12 @@ use std::time::Duration;
 use dbmig_wire::{AgentError, ErrorKind, KeptRows, Progress, Rule, Unit};
 use rusqlite::Connection;
 
-use super::copy::{Choice, Copied, Copier};
+use super::copy::{Answer, Choice, Copied, Copier};
 use super::header::WRITE_VERSION;
 use super::kept::Kept;
 use super::open::unchanging;
 use super::output::Output;
-use super::pages::Pages;
+use super::pages::{Cell, Pages};
 use super::record::{Fields, Value, put_record};
 use super::rules;
 use super::schema::{Object, objects};
@@ -173,7 +173,7 @@ impl Work<'_> {
                     self.thinned(table, rules::choice(&old, self.pages, self.path, rule)?, !indexes.is_empty())?;
                 tell(table, copied);
                 for index in indexes {
-                    tell(index, self.tree(index, |cell| kept.has(entry_rowid(self.pages, cell)?))?);
+                    tell(index, self.tree(index, |cell| Ok(kept.has(entry_rowid(self.pages, cell)?)?))?);
                 }
             }
         }
@@ -182,7 +182,7 @@ impl Work<'_> {
 
     fn thinned(&self, table: &Object, choice: Choice<'_>, remember: bool) -> Result<(Copied, Kept)> {
         match choice {
-            Choice::Of(kept) => Ok((self.tree(table, |cell| kept.has(cell.rowid))?, kept)),
+            Choice::Of(kept) => Ok((self.tree(table, |cell| Ok(kept.has(cell.rowid)?))?, kept)),
             Choice::Ask(mut ask) => {
                 let mut kept = Kept::new();
                 let copied = self.tree(table, |cell| {
@@ -197,7 +197,7 @@ impl Work<'_> {
         }
     }
 
-    fn tree(&self, object: &Object, keep: impl FnMut(&super::pages::Cell<'_>) -> Result<bool>) -> Result<Copied> {
+    fn tree(&self, object: &Object, keep: impl FnMut(&Cell<'_>) -> Answer) -> Result<Copied> {
         let root = self.roots.get(&object.root).copied().unwrap_or(0);
         Copier::new(self.pages, self.output, &self.done).tree(&object.seen.name, (object.root, root), keep)
     }

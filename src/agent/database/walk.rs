@@ -31,6 +31,31 @@ impl<'p> Walk<'p> {
         Ok(walk)
     }
 
+    /// Starts at the first cell of an index that does not come `before` what is looked for.
+    ///
+    /// Wherever it starts, `before` has been true of the cell right before.
+    pub(super) fn seek(pages: &'p Pages, root: u32, mut before: impl FnMut(&Cell<'_>) -> bool) -> Result<Self> {
+        let mut walk = Self::new(pages, root)?;
+        loop {
+            let level = &mut walk.levels[walk.depth - 1];
+            let (mut low, mut high) = (0, level.page.cells);
+            while low < high {
+                let middle = usize::midpoint(low, high);
+                match before(&level.page.cell(pages, middle)?) {
+                    true => low = middle + 1,
+                    false => high = middle,
+                }
+            }
+            if level.page.kind.leaf {
+                level.next = low;
+                return Ok(walk);
+            }
+            level.next = 2 * low + 1;
+            let child = level.page.child(pages, low)?;
+            walk.descend(child)?;
+        }
+    }
+
     /// The tree carries keys and no rowids.
     pub(super) fn index(&self) -> bool {
         self.index
@@ -42,6 +67,7 @@ impl<'p> Walk<'p> {
     }
 
     /// The next cell in key order.
+    #[inline(always)]
     pub(super) fn next(&mut self) -> Result<Option<Cell<'_>>> {
         let Some((level, at)) = self.advance()? else {
             return Ok(None);
@@ -49,6 +75,7 @@ impl<'p> Walk<'p> {
         self.levels[level].page.cell(self.pages, at).map(Some)
     }
 
+    #[inline]
     fn advance(&mut self) -> Result<Option<(usize, usize)>> {
         loop {
             let Some(top) = self.depth.checked_sub(1) else {
@@ -71,6 +98,7 @@ impl<'p> Walk<'p> {
         }
     }
 
+    #[inline(never)]
     fn descend(&mut self, number: u32) -> Result<()> {
         if self.depth == DEEPEST || self.loaded > self.pages.header.pages {
             return Err(self.pages.damage(format!("the tree at page {number} runs in a circle")));

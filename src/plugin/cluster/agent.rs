@@ -43,6 +43,15 @@ pub struct Agent {
     pub arrival: Option<Event>,
 }
 
+/// How far a job has been followed.
+#[derive(Debug, Default)]
+struct SoFar {
+    /// Messages that were told.
+    seen: u64,
+    /// The connection was lost since the last one.
+    lost: bool,
+}
+
 /// Why a question got no good answer.
 #[derive(Debug, Clone)]
 pub enum AskError {
@@ -236,6 +245,21 @@ impl Agent {
         Err(AskError::Lost("no attempt is left".to_owned()))
     }
 
+    /// Ends a job that an earlier process of the plugin may have left running, at its next safe point.
+    ///
+    /// # Errors
+    /// See [`AskError`].
+    pub async fn end_job(&self, name: &str) -> std::result::Result<(), AskError> {
+        for attempt in 1_u32.. {
+            match self.ask_to_stop(&format!("{name}-{attempt}")).await {
+                Ok(()) => {}
+                Err(AskError::Agent(error)) if error.kind == ErrorKind::NotFound => break,
+                Err(error) => return Err(self.or_gone(error).await),
+            }
+        }
+        Ok(())
+    }
+
     async fn start(&self, job: &str, request: &[u8]) -> std::result::Result<(), AskError> {
         let mut process = self.run(&["start", &self.dir, job]).await?;
         process.write(request).await?;
@@ -244,18 +268,18 @@ impl Agent {
 
     /// Follows a job to its end, over as many connections as that takes.
     async fn follow(&self, job: &str, events: &Events, stop: &Stop) -> std::result::Result<serde_json::Value, AskError> {
-        let (mut seen, mut heard) = (0_u64, Instant::now());
+        let (mut so_far, mut heard) = (SoFar::default(), Instant::now());
         loop {
-            let before = seen;
+            let before = so_far.seen;
             let outcome = tokio::select! {
-                outcome = self.follow_once(job, &mut seen, events) => outcome,
+                outcome = self.follow_once(job, &mut so_far, events) => outcome,
                 () = stop.wait() => return Err(self.stop(job).await),
             };
             let error = match outcome {
                 Err(error) => self.or_gone(error).await,
                 value => return value,
             };
-            if seen > before {
+            if so_far.seen > before {
                 heard = Instant::now();
             }
             let why = match &error {
@@ -267,6 +291,7 @@ impl Agent {
                 return Err(error);
             }
             events.note(format!("{why}, trying again"));
+            so_far.lost = true;
             tokio::select! {
                 () = sleep(Duration::from_secs(2)) => {}
                 () = stop.wait() => {}
@@ -274,15 +299,19 @@ impl Agent {
         }
     }
 
-    async fn follow_once(&self, job: &str, seen: &mut u64, events: &Events) -> std::result::Result<serde_json::Value, AskError> {
-        let process = self.run(&["follow", &self.dir, job, &seen.to_string()]).await?;
-        converse_counting(process, Some(events), seen).await
+    async fn follow_once(
+        &self,
+        job: &str,
+        so_far: &mut SoFar,
+        events: &Events,
+    ) -> std::result::Result<serde_json::Value, AskError> {
+        let process = self.run(&["follow", &self.dir, job, &so_far.seen.to_string()]).await?;
+        converse_counting(process, Some(events), so_far).await
     }
 
     async fn stop(&self, job: &str) -> AskError {
-        let stopped = async { converse(self.run(&["stop", &self.dir, job]).await?, None).await };
-        match timeout(SILENCE, stopped).await {
-            Ok(Ok(_)) => AskError::Agent(AgentError {
+        match timeout(SILENCE, self.ask_to_stop(job)).await {
+            Ok(Ok(())) => AskError::Agent(AgentError {
                 kind: ErrorKind::Stopped,
                 message: "stopped at your request".to_owned(),
                 details: Vec::new(),
@@ -290,6 +319,10 @@ impl Agent {
             Ok(Err(error)) => error,
             Err(_) => AskError::Lost("the job did not say that it stopped".to_owned()),
         }
+    }
+
+    async fn ask_to_stop(&self, job: &str) -> std::result::Result<(), AskError> {
+        converse(self.run(&["stop", &self.dir, job]).await?, None).await.map(drop)
     }
 
     /// Runs the agent with arguments of its own, for raw bytes.
@@ -320,14 +353,14 @@ fn decode<C: Call>(value: serde_json::Value) -> std::result::Result<C::Reply, As
 }
 
 async fn converse(process: Process, events: Option<&Events>) -> std::result::Result<serde_json::Value, AskError> {
-    converse_counting(process, events, &mut 0).await
+    converse_counting(process, events, &mut SoFar::default()).await
 }
 
 /// Reads messages to the last one. Only a `Done` or `Failed` counts; whatever else ends the stream leaves the outcome unknown.
 async fn converse_counting(
     process: Process,
     events: Option<&Events>,
-    seen: &mut u64,
+    so_far: &mut SoFar,
 ) -> std::result::Result<serde_json::Value, AskError> {
     let mut lines = process.lines(STDERR_BYTES);
     loop {
@@ -338,14 +371,18 @@ async fn converse_counting(
         };
         let unreadable =
             || AskError::Lost(format!("unreadable message: {}", String::from_utf8_lossy(&line[..line.len().min(200)])));
-        match serde_json::from_slice(&line).map_err(|_| unreadable())? {
+        let message = serde_json::from_slice(&line).map_err(|_| unreadable())?;
+        if std::mem::take(&mut so_far.lost) {
+            tell(events, Event::Note("connected again; the work went on meanwhile".to_owned()));
+        }
+        match message {
             Message::Beat => continue,
             Message::Progress(progress) => tell(events, Event::Progress(progress)),
             Message::Note(text) => tell(events, Event::Note(text)),
             Message::Done(value) => return Ok(value),
             Message::Failed(error) => return Err(AskError::Agent(error)),
         }
-        *seen += 1;
+        so_far.seen += 1;
     }
 }
 

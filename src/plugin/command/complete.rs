@@ -11,6 +11,7 @@ use clap_complete::engine::{self, ArgValueCandidates, ArgValueCompleter, Complet
 
 use crate::cli;
 use crate::cli::connection::Connection;
+use crate::cluster::kind::Kind;
 use crate::ui::human::harmless;
 
 /// The name under which kubectl calls us for completion (kubectl, `pkg/cmd/plugin/plugin_completion.go`).
@@ -29,8 +30,8 @@ const NO_FILES: u8 = 4;
 /// Names that only the cluster or the kubeconfig knows, as the connection flags on the line being typed say.
 /// What cannot be learnt is empty.
 pub trait Names: Send + Sync {
-    /// Pods of the namespace.
-    fn pods(&self) -> Vec<String>;
+    /// Objects of a kind in the namespace.
+    fn objects(&self, kind: Kind) -> Vec<String>;
     /// Containers of what was typed as the target.
     fn containers(&self, target: &[String]) -> Vec<String>;
     /// Contexts of the kubeconfig.
@@ -115,8 +116,9 @@ fn with_names(mut definition: clap::Command, names: &Arc<dyn Names>, target: &[S
             let command = attach(command, "operation", || candidates(names, |names| names.operations()));
             let typed = target.to_vec();
             let command = attach(command, "container", || candidates(names, move |names| names.containers(&typed)));
-            let pods = Pods { names: Arc::clone(names), typed: target.to_vec() };
-            attach(command, "target", || ArgValueCompleter::new(pods))
+            let operations = matches!(command.get_name(), "watch" | "logs" | "status" | "events");
+            let targets = Targets { names: Arc::clone(names), typed: target.to_vec(), operations };
+            attach(command, "target", || ArgValueCompleter::new(targets))
         });
     }
     definition
@@ -142,23 +144,40 @@ fn candidates(
     ArgValueCandidates::new(move || patiently(&names, ask.clone()).into_iter().map(CompletionCandidate::new).collect())
 }
 
-/// Pods for a target: as its first word, or as the second after a word that means pods.
-struct Pods {
+/// Names for a target: after a word for their kind, or as the first word, which means pods.
+struct Targets {
     names: Arc<dyn Names>,
     typed: Vec<String>,
+    /// The first word may be an operation too.
+    operations: bool,
 }
 
-impl ValueCompleter for Pods {
+impl Targets {
+    fn all(&self, kind: &str) -> Vec<String> {
+        if !kind.is_empty() {
+            let Ok(kind) = Kind::parse(kind) else { return Vec::new() };
+            return patiently(&self.names, move |names| names.objects(kind));
+        }
+        let operations = self.operations;
+        patiently(&self.names, move |names| {
+            let mut all = names.objects(Kind::Pod);
+            all.extend(operations.then(|| names.operations()).into_iter().flatten());
+            all
+        })
+    }
+}
+
+impl ValueCompleter for Targets {
     fn complete(&self, current: &OsStr) -> Vec<CompletionCandidate> {
         let current = current.to_string_lossy();
         let (prefix, start) = current.split_once('/').map_or(("", &*current), |(kind, start)| (kind, start));
         let kind = self.typed.first().map_or(prefix, String::as_str);
-        if !matches!(kind, "" | "po" | "pod" | "pods") {
-            return Vec::new();
-        }
         let prefix = if prefix.is_empty() { String::new() } else { format!("{prefix}/") };
-        let pods = patiently(&self.names, |names| names.pods());
-        pods.iter().filter(|pod| pod.starts_with(start)).map(|pod| CompletionCandidate::new(format!("{prefix}{pod}"))).collect()
+        let all = self.all(kind);
+        all.iter()
+            .filter(|name| name.starts_with(start))
+            .map(|name| CompletionCandidate::new(format!("{prefix}{name}")))
+            .collect()
     }
 }
 
@@ -177,8 +196,12 @@ mod tests {
     struct Played;
 
     impl Names for Played {
-        fn pods(&self) -> Vec<String> {
-            vec!["upmeter-0".into(), "upmeter-1".into(), "web-0".into()]
+        fn objects(&self, kind: Kind) -> Vec<String> {
+            match kind {
+                Kind::Pod => vec!["upmeter-0".into(), "upmeter-1".into(), "web-0".into()],
+                Kind::StatefulSet => vec!["upmeter".into()],
+                _ => Vec::new(),
+            }
         }
         fn containers(&self, target: &[String]) -> Vec<String> {
             vec![format!("of-{}", target.join("-"))]
@@ -204,7 +227,11 @@ mod tests {
         assert_eq!(completed(&["vacuum", "up"]), ["upmeter-0", "upmeter-1", ":4"]);
         assert_eq!(completed(&["vacuum", "pod/w"]), ["pod/web-0", ":4"]);
         assert_eq!(completed(&["vacuum", "pod", "w"]), ["web-0", ":4"]);
-        assert_eq!(completed(&["vacuum", "sts", ""]), [":4"]);
+        assert_eq!(completed(&["vacuum", "sts", ""]), ["upmeter", ":4"]);
+        assert_eq!(completed(&["watch", "StatefulSets.apps/u"]), ["StatefulSets.apps/upmeter", ":4"]);
+        assert_eq!(completed(&["vacuum", "gizmo", ""]), [":4"]);
+        assert_eq!(completed(&["logs", "vac"]), ["vacuum-1", ":4"]);
+        assert_eq!(completed(&["vacuum", "vac"]), [":4"]);
         assert_eq!(completed(&["vacuum", "upmeter-0", ""]), [":4"]);
         assert_eq!(completed(&["vacuum", "upmeter-0", "-c", ""]), ["of-upmeter-0", ":4"]);
         assert_eq!(completed(&["vacuum", "--context", "p"]), ["prod", ":4"]);

@@ -33,8 +33,8 @@ impl LiveNames {
 }
 
 impl Names for LiveNames {
-    fn pods(&self) -> Vec<String> {
-        self.ask(|cluster| async move { names::objects(&cluster, Kind::Pod, &cluster.namespace).await })
+    fn objects(&self, kind: Kind) -> Vec<String> {
+        self.ask(|cluster| async move { names::objects(&cluster, kind, &cluster.namespace).await })
     }
 
     fn containers(&self, target: &[String]) -> Vec<String> {

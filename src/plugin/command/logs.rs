@@ -3,6 +3,7 @@
 use jiff::Timestamp;
 
 use super::Context;
+use super::kept_logs;
 use super::scope;
 use super::session::Session;
 use super::status::tell_denied;
@@ -10,6 +11,7 @@ use crate::cli::logs::{Args, LineArgs, LogFormat};
 use crate::exit::Exit;
 use crate::failure::{Failure, Result};
 use crate::observe::{Choice, Heard, News, Observer, Start, read};
+use crate::plan::Record;
 use crate::ui::{LineFormat, TimelineStyle};
 
 /// What kubectl shows of each container when a selector finds several and nobody says how much.
@@ -21,7 +23,6 @@ const TAIL_OF_SELECTED: i64 = 10;
 /// Nothing of that name; a server that does not give the log.
 pub async fn run(ctx: &Context, args: Args) -> Result<Exit> {
     let session = &Session::begin(ctx).await?;
-    let scope = scope::find(session, &args.scope).await?;
     let tail = args.lines.tail.or(args.scope.selector.as_ref().map(|_| TAIL_OF_SELECTED));
     let start = start(&LineArgs { tail, ..args.lines.clone() });
     let format = match args.format {
@@ -31,15 +32,43 @@ pub async fn run(ctx: &Context, args: Args) -> Result<Exit> {
         LogFormat::Template => LineFormat::Template(args.template.clone().unwrap_or_default()),
     };
     let mut style = style(session, &args.lines, format);
-    style.namespaces = scope.namespace.is_none();
     let choice = choice(&args.lines);
+    let kept = match scope::operation(session, &args.scope).await {
+        Some(record) => show_kept(session, &record, &style, &choice, &start).await?,
+        None => false,
+    };
+    let scope = match scope::find(session, &args.scope).await {
+        Err(_) if kept => return Ok(Exit::Done), // Its target is gone too.
+        scope => scope?,
+    };
+    style.namespaces = scope.namespace.is_none();
     if args.follow {
         let observer = Observer::begin(&session.cluster, scope, Some((choice, start))).await?;
         return follow(session, observer, style).await;
     }
     let mut observer = Observer::begin(&session.cluster, scope, None).await?;
     session.stop.interruptible(observer.complete()).await?;
+    if kept && observer.facts().pods().next().is_none() {
+        return Ok(Exit::Done);
+    }
     once(session, &observer, style, &choice, (start, args.previous)).await
+}
+
+/// Prints what an operation has kept of pods that are gone. Whether there was anything.
+async fn show_kept(session: &Session, record: &Record, style: &TimelineStyle, choice: &Choice, start: &Start) -> Result<bool> {
+    let mut logs = kept_logs::of_gone(&session.cluster, record).await?;
+    logs.retain(|log| choice.takes(log.source.role(), log.source.container()));
+    let style = TimelineStyle { prefix: true, ..style.clone() };
+    let mut out = Vec::new();
+    for mut log in logs.iter().cloned() {
+        log.narrow(start);
+        if log.dropped > 0 {
+            session.ui.warn(&format!("{}: its first {} lines were too many to be kept", log.source, log.dropped));
+        }
+        style.render(&News::Heard(Heard::Lines(log.source, log.lines.into())), &mut out);
+    }
+    session.ui.print_bytes(&out)?;
+    Ok(!logs.is_empty())
 }
 
 /// Which containers are meant.

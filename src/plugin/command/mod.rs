@@ -4,6 +4,7 @@ pub mod complete;
 pub mod completion;
 pub mod events;
 pub mod history;
+mod kept_logs;
 mod live_names;
 pub mod logs;
 mod operation;
@@ -20,6 +21,8 @@ mod watch_screen;
 
 use std::path::PathBuf;
 use std::sync::Arc;
+
+use tokio::runtime::Builder;
 
 use self::complete::Names;
 use self::live_names::LiveNames;
@@ -54,10 +57,10 @@ pub fn dispatch(command: Command, ctx: &Context) -> Result<Exit> {
     ctx.connection.check()?;
     match command {
         Command::Vacuum(args) => on_runtime(ctx, vacuum::run(ctx, args.into())),
-        Command::Watch(args) => on_runtime(ctx, watch::run(ctx, args)),
-        Command::Logs(args) => on_runtime(ctx, logs::run(ctx, args)),
-        Command::Status(args) => on_runtime(ctx, status::run(ctx, args)),
-        Command::Events(args) => on_runtime(ctx, events::run(ctx, args)),
+        Command::Watch(args) => on_one_thread(ctx, watch::run(ctx, args)),
+        Command::Logs(args) => on_one_thread(ctx, logs::run(ctx, args)),
+        Command::Status(args) => on_one_thread(ctx, status::run(ctx, args)),
+        Command::Events(args) => on_one_thread(ctx, events::run(ctx, args)),
         Command::Resume(args) => on_runtime(ctx, resume::run(ctx, args)),
         Command::Undo(args) => on_runtime(ctx, undo::run(ctx, args)),
         Command::History(args) => on_runtime(ctx, history::run(ctx, args)),
@@ -66,10 +69,19 @@ pub fn dispatch(command: Command, ctx: &Context) -> Result<Exit> {
     }
 }
 
-/// Runs `work` with signals caught: the first asks it to stop, the second leaves without waiting for it.
+/// Runs work that has several things to do at once.
 fn on_runtime(ctx: &Context, work: impl Future<Output = Result<Exit>>) -> Result<Exit> {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
+    carry_through(ctx, Builder::new_multi_thread().worker_threads(2), work)
+}
+
+/// Runs work that mostly waits: to wake up another thread for each line of a log costs more than the line.
+fn on_one_thread(ctx: &Context, work: impl Future<Output = Result<Exit>>) -> Result<Exit> {
+    carry_through(ctx, &mut Builder::new_current_thread(), work)
+}
+
+/// With signals caught: the first asks the work to stop, the second leaves without waiting for it.
+fn carry_through(ctx: &Context, runtime: &mut Builder, work: impl Future<Output = Result<Exit>>) -> Result<Exit> {
+    let runtime = runtime
         .enable_all()
         .build()
         .map_err(|error| Failure::failed(format!("cannot start: {error}")).state("nothing was changed"))?;

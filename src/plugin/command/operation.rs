@@ -36,13 +36,21 @@ pub(super) struct Start<'a, S> {
     pub(super) before: Option<Event>,
 }
 
-/// An id that is short enough to type: `vacuum-x7k2p`.
+/// What ids end with. No vowels, so no words; no 0, 1 and l, so no mistakes.
+const LETTERS: &[u8] = b"bcdfghjkmnpqrstvwxz23456789";
+/// How many of them.
+const LENGTH: usize = 6;
+
+/// An id that is short enough to type: `vacuum-x7k2pq`.
 pub(super) fn new_id(command: &str) -> String {
-    // No vowels, so no words; no 0, 1 and l, so no mistakes.
-    const LETTERS: &[u8] = b"bcdfghjkmnpqrstvwxz23456789";
     let mut random = rand::rng();
-    let tail: String = (0..6).map(|_| char::from(LETTERS[random.random_range(0..LETTERS.len())])).collect();
+    let tail: String = (0..LENGTH).map(|_| char::from(LETTERS[random.random_range(0..LETTERS.len())])).collect();
     format!("{command}-{tail}")
+}
+
+/// A name that [`new_id`] could have made.
+pub(super) fn looks_like_id(name: &str) -> bool {
+    name.rsplit_once('-').is_some_and(|(_, tail)| tail.len() == LENGTH && tail.bytes().all(|letter| LETTERS.contains(&letter)))
 }
 
 /// Refuses when another operation on the same target runs or was left half-way.

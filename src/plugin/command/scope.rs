@@ -1,11 +1,12 @@
 //! From what was typed to what an observer looks at. Reads only.
 
+use super::operation::looks_like_id;
 use super::session::Session;
 use crate::cli::scope::ScopeArgs;
 use crate::cluster::kind::{Kind, TargetRef};
 use crate::failure::{Failure, Result};
 use crate::observe::{MIGRATION, Scope, migrations};
-use crate::plan::Store;
+use crate::plan::{Record, Store};
 
 /// Finds what is meant. Without a target: what dbmig works on now, else what migrates; asks where there are several.
 ///
@@ -23,6 +24,15 @@ pub(super) async fn find(session: &Session, typed: &ScopeArgs) -> Result<Scope> 
     match namespace {
         None => Ok(Scope::migrations(None)),
         Some(namespace) => session.stop.interruptible(unnamed(session, &namespace)).await?,
+    }
+}
+
+/// The operation that was named in place of a target, if it was.
+pub(super) async fn operation(session: &Session, typed: &ScopeArgs) -> Option<Record> {
+    let [name] = typed.target.as_slice() else { return None };
+    match looks_like_id(name) {
+        true => store(session).load(name).await.ok(),
+        false => None,
     }
 }
 

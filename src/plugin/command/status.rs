@@ -22,6 +22,7 @@ pub async fn run(ctx: &Context, args: Args) -> Result<Exit> {
     let scope = scope::find(session, &args.scope).await?;
     let mut observer = Observer::begin(&session.cluster, scope, None).await?;
     session.stop.interruptible(observer.complete()).await?;
+    session.stop.interruptible(observer.measured()).await?;
     tell_denied(session, &observer);
     let mut last = Status::of(observer.facts());
     show(session, &last)?;
@@ -194,15 +195,7 @@ impl Report for Status {
             table = table.row(cut(&row.namespace, cells));
         }
         for row in &self.claims {
-            let cells = vec![
-                format!("pvc/{}", row.name),
-                row.capacity.clone(),
-                row.phase.clone(),
-                "-".into(),
-                "-".into(),
-                none(),
-                none(),
-            ];
+            let cells = vec![format!("pvc/{}", row.name), row.room(), row.phase.clone(), "-".into(), "-".into(), none(), none()];
             table = table.row(cut(&row.namespace, cells));
         }
         for row in &self.operations {

@@ -65,10 +65,10 @@ impl Goal {
     ///
     /// # Errors
     /// Always: the time is over.
-    pub(super) async fn timeout(&self, observer: &str) -> Failure {
+    pub(super) async fn timeout(&self) -> Failure {
         let (Some((deadline, limit)), Some(until)) = (self.deadline, &self.until) else { return std::future::pending().await };
         tokio::time::sleep_until(deadline).await;
-        Failure::failed(format!("not {until} after {} s", limit.as_secs())).fact(observer)
+        Failure::failed(format!("not {until} after {} s", limit.as_secs()))
     }
 }
 
@@ -76,10 +76,9 @@ async fn plain(session: &Session, mut observer: Observer, style: &crate::ui::Tim
     let mut out = Vec::new();
     let mut complete = false;
     while !session.ui.is_unread() {
-        let verdict = Verdict::of(observer.facts()).text;
         let news = tokio::select! {
             news = session.stop.interruptible(observer.next()) => news,
-            late = goal.timeout(&verdict) => return Err(late),
+            late = goal.timeout() => return Err(late.fact(Verdict::of(observer.facts()).text)),
         };
         let Ok(news) = news else { break };
         out.clear();

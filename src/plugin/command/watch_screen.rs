@@ -33,11 +33,10 @@ pub(super) async fn run(session: &Session, mut observer: Observer, style: Timeli
     let (mut dirty, mut stale, mut drawn) = (true, true, Instant::now());
     let mut complete = false;
     loop {
-        let verdict = Verdict::of(observer.facts()).text;
         tokio::select! {
             biased;
             () = session.stop.wait() => break,
-            late = goal.timeout(&verdict) => return Err(late),
+            late = goal.timeout() => return Err(late.fact(Verdict::of(observer.facts()).text)),
             Some(key) = keys.recv() => {
                 dirty = true;
                 if key.is_some_and(|key| panes.key(key)) {

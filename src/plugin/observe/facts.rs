@@ -3,16 +3,20 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use dbmig_wire::Progress;
+use jiff::Timestamp;
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
 use kube::ResourceExt as _;
 use kube::api::DynamicObject;
 
+use super::holders::Holders;
 use super::incident::Incident;
 use super::logs::Choice;
 use super::pod::PodRow;
 use super::scope::{Pods, Scope, claims};
+use super::usage::Measured;
 use super::workload::{ClaimRow, JobRow, JobState, WorkloadRow};
+use crate::cluster::kind::Kind;
 use crate::plan::{LockName, Phase, Record, StepState};
 
 /// Namespace and name.
@@ -43,6 +47,8 @@ pub struct Facts {
     progress: BTreeMap<String, Progress>,
     /// Uids of all that ever belonged to the scope, so that the events of what is gone still count.
     known: BTreeSet<String>,
+    holders: Holders,
+    usage: Measured,
     /// Names of locks that operations on this scope's claims take.
     locks: BTreeSet<String>,
 }
@@ -60,6 +66,8 @@ impl Facts {
             incidents: BTreeMap::new(),
             records: BTreeMap::new(),
             progress: BTreeMap::new(),
+            holders: Holders::default(),
+            usage: Measured::new(),
             known: BTreeSet::new(),
             locks: BTreeSet::new(),
         }
@@ -259,7 +267,36 @@ impl Facts {
     pub fn claim_rows(&self) -> Vec<ClaimRow> {
         let mounted: BTreeSet<Key> =
             self.pods().flat_map(|pod| claims(pod).map(|claim| (pod.namespace().unwrap_or_default(), claim.clone()))).collect();
-        self.claims.iter().filter(|(key, _)| mounted.contains(*key)).map(|(_, claim)| ClaimRow::of(claim)).collect()
+        let shown = self.claims.iter().filter(|(key, _)| mounted.contains(*key));
+        shown.map(|(key, claim)| ClaimRow { usage: self.usage.get(key).copied(), ..ClaimRow::of(claim) }).collect()
+    }
+
+    /// Nodes on which pods with claims run.
+    pub(super) fn nodes_with_claims(&self) -> BTreeSet<String> {
+        let with = self.pods().filter(|pod| claims(pod).next().is_some());
+        with.filter_map(|pod| pod.spec.as_ref()?.node_name.clone()).collect()
+    }
+
+    /// A pod that mounts a claim, by name.
+    #[must_use]
+    pub fn pod_with_claim(&self, wanted: &str) -> Option<String> {
+        self.pods().find(|pod| claims(pod).any(|claim| claim == wanted)).map(Pod::name_any)
+    }
+
+    /// Takes in how full volumes are.
+    pub(super) fn measured(&mut self, measured: Measured) {
+        self.usage = measured;
+    }
+
+    /// Who works on operations.
+    pub(super) fn holders(&mut self) -> &mut Holders {
+        &mut self.holders
+    }
+
+    /// An operation that should be at work has lost its process.
+    #[must_use]
+    pub fn is_abandoned(&self, record: &Record) -> bool {
+        self.holders.have_left(record, Timestamp::now())
     }
 
     /// The events about this scope, oldest first.
@@ -289,7 +326,15 @@ impl Facts {
     fn is_about(&self, incident: &Incident) -> bool {
         let here = self.scope.namespace.as_ref().is_none_or(|namespace| *namespace == incident.namespace);
         here && (self.known.contains(&incident.uid)
+            || self.is_about_replica_set(incident)
             || self.claim_rows().iter().any(|claim| incident.object == format!("persistentvolumeclaim/{}", claim.name)))
+    }
+
+    /// What makes a Deployment's pods is not watched itself: it is known by its name, which ends in a hash without dashes.
+    fn is_about_replica_set(&self, incident: &Incident) -> bool {
+        let above = self.scope.workload.as_ref().filter(|asked| asked.kind == Kind::Deployment);
+        let set = incident.object.strip_prefix("replicaset/").and_then(|set| set.rsplit_once('-'));
+        above.zip(set).is_some_and(|(above, (name, _))| above.name == name)
     }
 
     fn is_ours(&self, record: &Record) -> bool {

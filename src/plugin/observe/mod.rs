@@ -1,23 +1,26 @@
 //! What is going on: logs, states, events and our own operations as one timeline. Reads only, prints nothing.
 
 mod facts;
+mod holders;
 mod incident;
 mod logs;
 mod observer;
 mod pod;
 mod scope;
 mod until;
+mod usage;
 mod verdict;
 mod watch;
 mod workload;
 
 pub use facts::{Change, Facts};
 pub use incident::Incident;
-pub use logs::{Choice, Ending, Heard, Instance, Line, Role, Source, Start, read};
+pub use logs::{Choice, Ending, Heard, Instance, Kept, Line, Role, Source, Start, gather, pack, read, unpack};
 pub use observer::{News, Observer};
 pub use pod::PodRow;
 pub use scope::{MIGRATION, Scope, migrations};
 pub use until::{Reached, Until};
+pub use usage::Usage;
 pub use verdict::{Standing, Verdict};
 pub use watch::Subject;
 pub use workload::{ClaimRow, JobRow, JobState, WorkloadRow};

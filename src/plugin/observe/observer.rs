@@ -1,19 +1,23 @@
 //! Everything there is to see of a scope, as one stream of news with the facts behind it. Prints nothing.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use futures::StreamExt as _;
 use jiff::Timestamp;
 use k8s_openapi::api::batch::v1::Job;
+use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt as _;
 use kube::runtime::watcher::Event;
 use tokio::sync::mpsc;
+use tokio::time::timeout;
 
 use super::facts::{Change, Facts};
 use super::incident::Incident;
 use super::logs::{Choice, Heard, Start, Tailing};
 use super::scope::Scope;
+use super::usage::Measuring;
 use super::watch::{self, Seen, Subject, Watches};
 use crate::cluster::Cluster;
 use crate::failure::Result;
@@ -21,6 +25,9 @@ use crate::plan::Store;
 
 /// Log batches that may wait to be taken; then the kubelets are read no faster.
 const WAITING: usize = 256;
+
+/// A kubelet on the other side of the world answers within it.
+const A_MOMENT: Duration = Duration::from_secs(1);
 
 /// Something to tell.
 #[derive(Debug, Clone)]
@@ -35,6 +42,8 @@ pub enum News {
     Note(Timestamp, String),
     /// An operation's present step got further; how far is in the facts.
     Progressed,
+    /// It is known how full volumes are; how full is in the facts.
+    Measured,
     /// The first look at everything is complete.
     Complete,
 }
@@ -44,6 +53,7 @@ pub struct Observer {
     facts: Facts,
     watches: Watches,
     tailing: Option<Tailing>,
+    measuring: Measuring,
     heard: mpsc::Receiver<Heard>,
     /// Kept so that `heard` never ends, even without logs.
     _hearing: mpsc::Sender<Heard>,
@@ -69,6 +79,7 @@ impl Observer {
             facts: Facts::new(scope),
             watches,
             tailing,
+            measuring: Measuring::new(cluster.client.clone()),
             heard,
             _hearing: hearing,
             incomplete: subjects.into_iter().collect(),
@@ -94,10 +105,15 @@ impl Observer {
 
     /// Waits for something to tell; may be dropped at any moment without losing anything.
     pub async fn next(&mut self) -> Vec<News> {
+        let mut heard = Vec::new();
         loop {
             let news = tokio::select! {
-                Some(heard) = self.heard.recv() => vec![News::Heard(heard)],
+                _ = self.heard.recv_many(&mut heard, WAITING) => heard.drain(..).map(News::Heard).collect(),
                 Some((subject, seen)) = self.watches.next() => self.take(subject, seen),
+                Some(measured) = self.measuring.next() => {
+                    self.facts.measured(measured);
+                    vec![News::Measured]
+                }
             };
             if !news.is_empty() {
                 return news;
@@ -118,12 +134,19 @@ impl Observer {
         }
     }
 
+    /// Waits a moment until it is known how full the volumes are; who may not know waits no longer than that.
+    pub async fn measured(&mut self) {
+        if self.facts.nodes_with_claims().is_empty() {
+            return;
+        }
+        if let Ok(Some(measured)) = timeout(A_MOMENT, self.measuring.next()).await {
+            self.facts.measured(measured);
+        }
+    }
+
     fn take(&mut self, subject: Subject, seen: Seen) -> Vec<News> {
         let now = Timestamp::now();
         let mut news = Vec::new();
-        if !matches!(seen, Seen::Trouble { .. }) && self.troubled.remove(&subject) && self.troubled.is_empty() {
-            news.push(News::Note(now, "connected again".to_owned()));
-        }
         let was_incomplete = !self.incomplete.is_empty();
         let changes = match seen {
             Seen::Pod(event) => self.pod(*event),
@@ -166,8 +189,18 @@ impl Observer {
                 Event::Init => Vec::new(),
                 Event::InitDone => self.listed(Subject::Operations),
             },
+            Seen::Lease(event) => {
+                self.lease(*event);
+                Vec::new()
+            }
             Seen::Event(event) => {
                 news.extend(self.incident(*event));
+                Vec::new()
+            }
+            Seen::Recovered => {
+                if self.troubled.remove(&subject) && self.troubled.is_empty() {
+                    news.push(News::Note(now, "connected again".to_owned()));
+                }
                 Vec::new()
             }
             Seen::Trouble { subject, why, denied } => {
@@ -210,7 +243,11 @@ impl Observer {
         if let Some(tailing) = self.tailing.as_mut().filter(|_| belongs) {
             tailing.pod(pod);
         }
-        self.facts.pod(pod).into_iter().collect()
+        let change = self.facts.pod(pod);
+        if belongs {
+            self.measuring.of(self.facts.nodes_with_claims());
+        }
+        change.into_iter().collect()
     }
 
     fn pod_gone(&mut self, pod: &Pod) -> Option<Change> {
@@ -247,6 +284,19 @@ impl Observer {
         change.into_iter().collect()
     }
 
+    fn lease(&mut self, event: Event<Lease>) {
+        let holders = self.facts.holders();
+        match event {
+            Event::Init => holders.begin(),
+            Event::Apply(lease) | Event::InitApply(lease) => holders.take(&lease),
+            Event::Delete(lease) => holders.gone(&lease),
+            Event::InitDone => {
+                holders.complete();
+                self.incomplete.remove(&Subject::Leases);
+            }
+        }
+    }
+
     fn incident(&mut self, event: Event<k8s_openapi::api::core::v1::Event>) -> Option<News> {
         match event {
             Event::Apply(event) => {
@@ -270,6 +320,9 @@ impl Observer {
     fn trouble(&mut self, subject: Subject, why: &str, denied: bool, now: Timestamp) -> Option<News> {
         if denied {
             self.incomplete.remove(&subject);
+            if subject == Subject::Leases {
+                return None; // Nothing that anybody wants to look at is missing.
+            }
             let first = self.denied.insert(subject);
             return first.then(|| News::Note(now, format!("{} are not shown: {why}", subject.plural())));
         }

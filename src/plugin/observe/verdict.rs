@@ -5,6 +5,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::facts::Facts;
 use super::incident::Incident;
 use super::pod::PodRow;
+use super::usage::Usage;
 use super::workload::{JobRow, JobState};
 use crate::plan::{Phase, Record};
 
@@ -43,14 +44,35 @@ impl Verdict {
         let operations = facts.operations();
         let judged = operations
             .iter()
-            .find_map(|record| of_operation(record))
+            .find_map(|record| of_operation(facts, record))
             .or_else(|| jobs.iter().rev().find_map(of_job))
             .or_else(|| pods.iter().find_map(|pod| of_pod(facts, pod)))
             .or_else(|| of_workload(facts, pods.is_empty()))
             .or_else(|| pods.iter().find_map(|pod| restarting(pod, now)))
             .or_else(|| pods.iter().find_map(moving));
-        judged.unwrap_or_else(|| fine(facts, &pods, &jobs))
+        let judged = judged.unwrap_or_else(|| fine(facts, &pods, &jobs));
+        match operations.iter().all(|record| record.phase.is_over()) {
+            true => with_full_volumes(facts, judged),
+            false => judged,
+        }
     }
+}
+
+/// A full volume is what is wrong, or why.
+fn with_full_volumes(facts: &Facts, mut judged: Verdict) -> Verdict {
+    for claim in facts.claim_rows() {
+        let Some(usage) = claim.usage.filter(Usage::is_full) else { continue };
+        let room = format!("pvc/{} is full ({} % of {})", claim.name, usage.used_percent(), claim.capacity);
+        judged.text = match judged.state {
+            Standing::Wrong => format!("{}; {room}", judged.text),
+            Standing::Fine | Standing::Moving => room,
+        };
+        judged.state = Standing::Wrong;
+        if let Some(pod) = facts.pod_with_claim(&claim.name) {
+            judged.next.insert(0, format!("kubectl dbmig vacuum {pod} -n {} --dry-run", claim.namespace));
+        }
+    }
+    judged
 }
 
 fn wrong(text: String, next: Vec<String>) -> Verdict {
@@ -61,7 +83,7 @@ fn at_work(text: String, next: Vec<String>) -> Verdict {
     Verdict { state: Standing::Moving, text, next }
 }
 
-fn of_operation(record: &Record) -> Option<Verdict> {
+fn of_operation(facts: &Facts, record: &Record) -> Option<Verdict> {
     let (id, namespace) = (&record.id, &record.namespace);
     match record.phase {
         Phase::Done | Phase::Undone => None,
@@ -69,6 +91,16 @@ fn of_operation(record: &Record) -> Option<Verdict> {
             format!("operation {id} stopped half-way: {}", record.message),
             vec![format!("kubectl dbmig resume {id} -n {namespace}"), format!("kubectl dbmig undo {id} -n {namespace}")],
         )),
+        Phase::Running | Phase::Undoing if facts.is_abandoned(record) => {
+            let (verb, way) = if record.phase == Phase::Running { ("resume", "resume") } else { ("undo", "undo again") };
+            let text = format!(
+                "operation {id} by {} from {} has lost its process: nobody works on it ({way} does)",
+                record.by, record.from
+            );
+            let mut next = vec![format!("kubectl dbmig {verb} {id} -n {namespace}")];
+            next.extend((verb == "resume").then(|| format!("kubectl dbmig undo {id} -n {namespace}")));
+            Some(wrong(text, next))
+        }
         Phase::Running => {
             let step = record.at().map(|(index, step)| format!("step {} of {}: {}", index + 1, record.steps.len(), step.title));
             let step = step.unwrap_or_else(|| "at work".to_owned());

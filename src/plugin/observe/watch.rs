@@ -1,16 +1,20 @@
 //! The watches behind [`Facts`](super::facts::Facts): one for each kind of object, kept up through everything. Reads only.
 
 use std::fmt::Debug;
+use std::time::Duration;
 
+use backon::{BackoffBuilder as _, ExponentialBackoff, ExponentialBuilder};
 use futures::StreamExt as _;
-use futures::stream::{BoxStream, SelectAll};
+use futures::stream::{self, BoxStream, SelectAll};
 use k8s_openapi::api::batch::v1::Job;
+use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{ConfigMap, Event, PersistentVolumeClaim, Pod};
 use kube::Api;
-use kube::api::DynamicObject;
+use kube::api::{DynamicObject, ListParams};
+use kube::runtime::watcher as watch;
 use kube::runtime::watcher::{self, Config};
-use kube::runtime::{WatchStreamExt as _, watcher as watch};
 use serde::de::DeserializeOwned;
+use tokio::time::sleep;
 
 use super::scope::{Scope, workload_api};
 use crate::cluster::error::translate;
@@ -28,6 +32,8 @@ pub enum Subject {
     Claims,
     Events,
     Operations,
+    /// Of operations: whether their processes live.
+    Leases,
 }
 
 impl Subject {
@@ -41,6 +47,7 @@ impl Subject {
             Self::Claims => "persistentvolumeclaims",
             Self::Events => "events",
             Self::Operations => "operations (configmaps)",
+            Self::Leases => "leases",
         }
     }
 }
@@ -59,6 +66,10 @@ pub(super) enum Seen {
     Event(Box<watcher::Event<Event>>),
     #[allow(missing_docs, reason = "named by the variant")]
     Operation(Box<watcher::Event<ConfigMap>>),
+    #[allow(missing_docs, reason = "named by the variant")]
+    Lease(Box<watcher::Event<Lease>>),
+    /// The server answers again after trouble, and the watch goes on.
+    Recovered,
     /// A watch is in trouble: for good if the user may not, else until it has recovered by itself.
     Trouble {
         /// Which one.
@@ -97,9 +108,11 @@ pub(super) async fn open(cluster: &Cluster, scope: &Scope) -> Result<(Watches, V
     }
     let ours = format!("app.kubernetes.io/managed-by={MANAGED_BY},{LABEL_COMMAND}");
     watches.push(one(api::<ConfigMap>(cluster, scope), Config::default().labels(&ours), Subject::Operations, Seen::Operation));
+    let managed = Config::default().labels(&format!("app.kubernetes.io/managed-by={MANAGED_BY}"));
+    watches.push(one(api::<Lease>(cluster, scope), managed, Subject::Leases, Seen::Lease));
     watches.push(one(api::<PersistentVolumeClaim>(cluster, scope), Config::default(), Subject::Claims, Seen::Claim));
     watches.push(one(api::<Event>(cluster, scope), Config::default(), Subject::Events, Seen::Event));
-    subjects.extend([Subject::Operations, Subject::Claims, Subject::Events]);
+    subjects.extend([Subject::Operations, Subject::Leases, Subject::Claims, Subject::Events]);
     Ok((watches, subjects))
 }
 
@@ -122,13 +135,76 @@ fn one<K>(
 where
     K: kube::Resource + Clone + DeserializeOwned + Debug + Send + 'static,
 {
-    let stream = watch(api, config).default_backoff();
-    stream
-        .map(move |outcome| match outcome {
-            Ok(event) => (subject, seen(Box::new(event))),
-            Err(error) => (subject, trouble(subject, &error)),
-        })
-        .boxed()
+    let probe = ListParams {
+        label_selector: config.label_selector.clone(),
+        field_selector: config.field_selector.clone(),
+        limit: Some(1),
+        ..ListParams::default()
+    };
+    let events = watch(api.clone(), config).boxed();
+    let one = One { api, probe, events, pauses: PAUSES.build(), in_trouble: false };
+    stream::unfold((one, seen), move |(mut one, seen)| async move {
+        let next = match one.next(subject).await {
+            Ok(event) => seen(Box::new(event)),
+            Err(told) => told,
+        };
+        Some(((subject, next), (one, seen)))
+    })
+    .boxed()
+}
+
+/// Before the server is asked once more.
+const PAUSES: ExponentialBuilder = ExponentialBuilder::new()
+    .with_min_delay(Duration::from_millis(400))
+    .with_max_delay(Duration::from_secs(15))
+    .with_jitter()
+    .without_max_times();
+
+/// The watch of one kind. One that goes on after a break says nothing until something happens, so the server is asked for
+/// a small list to see whether it answers again.
+struct One<K> {
+    api: Api<K>,
+    probe: ListParams,
+    events: BoxStream<'static, watcher::Result<watcher::Event<K>>>,
+    pauses: ExponentialBackoff,
+    in_trouble: bool,
+}
+
+impl<K> One<K>
+where
+    K: kube::Resource + Clone + DeserializeOwned + Debug + Send + 'static,
+{
+    /// The next event, or else what is to be told of the watch itself.
+    async fn next(&mut self, subject: Subject) -> Result<watcher::Event<K>, Seen> {
+        if self.in_trouble {
+            self.answered().await;
+            self.in_trouble = false;
+            return Err(Seen::Recovered);
+        }
+        match self.events.next().await {
+            Some(Ok(event)) => {
+                // `Init` only says that the list is going to be asked for.
+                if !matches!(event, watcher::Event::Init) {
+                    self.pauses = PAUSES.build();
+                }
+                Ok(event)
+            }
+            Some(Err(error)) => {
+                self.in_trouble = true;
+                Err(trouble(subject, &error))
+            }
+            None => std::future::pending().await,
+        }
+    }
+
+    async fn answered(&mut self) {
+        loop {
+            sleep(self.pauses.next().unwrap_or_default()).await;
+            if self.api.list_metadata(&self.probe).await.is_ok() {
+                return;
+            }
+        }
+    }
 }
 
 fn trouble(subject: Subject, error: &watcher::Error) -> Seen {

@@ -7,6 +7,7 @@ use kube::ResourceExt as _;
 use kube::api::DynamicObject;
 use serde_json::Value;
 
+use super::usage::Usage;
 use crate::cluster::kind::{Kind, TargetRef};
 
 /// A controller of pods.
@@ -206,6 +207,9 @@ pub struct ClaimRow {
     /// Storage class.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub class: Option<String>,
+    /// How full it is, if that is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub usage: Option<Usage>,
 }
 
 impl ClaimRow {
@@ -220,7 +224,16 @@ impl ClaimRow {
             phase: status.and_then(|status| status.phase.clone()).unwrap_or_else(|| "Pending".to_owned()),
             capacity: capacity.map(|capacity| capacity.0.clone()).unwrap_or_default(),
             class: claim.spec.as_ref().and_then(|spec| spec.storage_class_name.clone()),
+            usage: None,
         }
+    }
+}
+
+impl ClaimRow {
+    /// How large it is, and how full if that is known: `97 % of 1Gi`.
+    #[must_use]
+    pub fn room(&self) -> String {
+        self.usage.map_or_else(|| self.capacity.clone(), |usage| format!("{} % of {}", usage.used_percent(), self.capacity))
     }
 }
 

@@ -119,14 +119,9 @@ impl Engine {
     /// # Errors
     /// `Refused` with nothing changed when a step says that it can't; otherwise the undoing stopped half-way and can be called again.
     pub async fn take_back(mut self) -> Result<Report> {
-        for index in self.begun() {
-            let mut pauses = PAUSES.into_iter();
-            while let Err(failure) = self.steps[index].can_go_back(&self.run).await {
-                if !self.waits_out(&failure, &mut pauses).await {
-                    let _ = self.run.lease.release().await;
-                    return Err(failure);
-                }
-            }
+        if let Err(failure) = self.can_go_back().await {
+            let _ = self.run.lease.release().await;
+            return Err(failure);
         }
         self.record.phase = Phase::Undoing;
         match self.undo_steps().await {
@@ -138,6 +133,19 @@ impl Engine {
                 Err(failure.exit(Exit::Incomplete))
             }
         }
+    }
+
+    /// Asks every step that was begun, before the first one is taken back.
+    async fn can_go_back(&self) -> Result<()> {
+        for index in self.begun() {
+            let mut pauses = PAUSES.into_iter();
+            while let Err(failure) = self.steps[index].can_go_back(&self.run).await {
+                if !self.waits_out(&failure, &mut pauses).await {
+                    return Err(failure);
+                }
+            }
+        }
+        Ok(())
     }
 
     async fn undo_steps(&mut self) -> Result<()> {
@@ -180,7 +188,8 @@ impl Engine {
         if failure.exit == Exit::Held {
             return failure; // The record and the Lease belong to somebody else now.
         }
-        if failure.take_back {
+        let stays = if failure.take_back { self.can_go_back().await.err() } else { None };
+        if failure.take_back && stays.is_none() {
             self.record.phase = Phase::Undoing;
             self.run.events.note(format!("{}; taking everything back", failure.message));
             return match self.undo_steps().await {
@@ -198,6 +207,7 @@ impl Engine {
             };
         }
         self.record.phase = Phase::Stopped;
+        let failure = failure.facts(stays.map(|why| format!("it was not taken back: {}", why.message)));
         let failure = self.with_way_on(failure);
         self.save_message(&failure.message).await;
         let _ = self.run.lease.release().await;

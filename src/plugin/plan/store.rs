@@ -29,7 +29,7 @@ const PATIENCE: Duration = Duration::from_secs(90);
 /// The records of one namespace.
 #[derive(Clone)]
 pub struct Store {
-    api: Api<ConfigMap>,
+    pub(super) api: Api<ConfigMap>,
     /// Tells the writes of this process from those of another.
     writer: String,
 }
@@ -220,7 +220,7 @@ fn is_passing(error: &Saving) -> bool {
     }
 }
 
-fn name_of(id: &str) -> String {
+pub(super) fn name_of(id: &str) -> String {
     format!("dbmig-{id}")
 }
 
@@ -247,6 +247,6 @@ fn missing(id: &str, error: &kube::Error) -> Failure {
     }
 }
 
-fn cannot(verb: &str, id: &str, error: &kube::Error) -> Failure {
+pub(super) fn cannot(verb: &str, id: &str, error: &kube::Error) -> Failure {
     translate(error, &format!("{verb} the record of operation {id}"))
 }

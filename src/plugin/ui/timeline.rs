@@ -172,7 +172,7 @@ impl TimelineStyle {
                 ("*", colour, format!("{}: {}: {}", incident.object, incident.reason, incident.message))
             }
             News::Note(_, text) => ("!", Color::Yellow, text.clone()),
-            News::Heard(Heard::Lines(..)) | News::Progressed | News::Complete => return,
+            News::Heard(Heard::Lines(..)) | News::Progressed | News::Measured | News::Complete => return,
         };
         let line = self.styled(&format!("{mark} {}", harmless(&text)), colour);
         out.extend_from_slice(line.as_bytes());
@@ -201,7 +201,7 @@ impl TimelineStyle {
                 push_json(out, incident.last, None, fields);
             }
             News::Note(at, text) => push_json(out, Some(*at), None, json!({"type": "note", "text": text})),
-            News::Heard(Heard::Lines(..)) | News::Progressed | News::Complete => {}
+            News::Heard(Heard::Lines(..)) | News::Progressed | News::Measured | News::Complete => {}
         }
     }
 }

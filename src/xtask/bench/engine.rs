@@ -26,16 +26,6 @@ pub(super) struct Cost {
 }
 
 impl Cost {
-    /// The faster of two runs: whatever else a machine does only adds to the time.
-    pub(super) fn faster(self, other: Self) -> Self {
-        Self {
-            seconds: self.seconds.min(other.seconds),
-            busy: self.busy.min(other.busy),
-            memory: self.memory.max(other.memory),
-            disk: self.disk.max(other.disk),
-        }
-    }
-
     /// One run after the other.
     pub(super) fn then(self, next: Self) -> Self {
         Self {
@@ -66,14 +56,14 @@ pub(super) fn watch(command: &mut Command, dir: &Path, before: u64) -> Outcome<C
 }
 
 /// `VmHWM` of /proc/PID/status (man 5 proc), in bytes.
-fn highest_memory(child: &Child) -> u64 {
+pub(super) fn highest_memory(child: &Child) -> u64 {
     let status = fs::read_to_string(format!("/proc/{}/status", child.id())).unwrap_or_default();
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap_or_default();
     line.trim().trim_end_matches(" kB").parse::<u64>().unwrap_or(0) * 1024
 }
 
 /// `utime` and `stime` of /proc/PID/stat (man 5 proc), in seconds; Linux tells them in hundredths on every architecture.
-fn busy(child: &Child) -> f64 {
+pub(super) fn busy(child: &Child) -> f64 {
     let stat = fs::read_to_string(format!("/proc/{}/stat", child.id())).unwrap_or_default();
     // The second field, the program's name, may hold anything but ends with the last parenthesis.
     let fields = stat.rsplit_once(") ").map(|(_, rest)| rest).unwrap_or_default().split(' ');

@@ -1,6 +1,7 @@
 //! The vacuum's engine against what people do by hand, on one database made for it.
 
 use std::fs::{self, File};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -13,13 +14,15 @@ use crate::process::{capture, cargo, heading, on_path, root, run as run_command}
 
 /// A fixed moment, so that every run measures the same rows.
 const NOW: u64 = 1_700_000_100;
-/// What upmeter's profile drops, as the SQL that the procedure by hand would need.
-const DELETE: &str = "DELETE FROM episodes_30s WHERE timeslot < 1700000100 - 86400 AND EXISTS (SELECT 1 FROM episodes_5m AS c \
-                      WHERE c.timeslot = episodes_30s.timeslot - episodes_30s.timeslot % 300 AND c.group_name = episodes_30s.group_name \
-                      AND c.probe_name = episodes_30s.probe_name);";
+/// What upmeter's own procedure by hand deletes: what lies before the time up to which all probes have been summed up. Of the rows
+/// that upmeter's profile keeps, the last day's, it keeps few; the work is the same.
+const DELETE: &str = "DELETE FROM episodes_30s WHERE timeslot < (SELECT min(latest) FROM \
+                      (SELECT max(timeslot) AS latest FROM episodes_5m GROUP BY group_name, probe_name));";
 
-/// How often each way is measured; the fastest run counts.
-const RUNS: usize = 3;
+/// How often all ways are measured, one after the other; odd, so that there is one in the middle.
+const ROUNDS: usize = 5;
+/// How often the two sizes are measured, one after the other.
+const PAIRS: usize = 3;
 
 /// What the engine took for one database.
 struct Engine {
@@ -32,6 +35,13 @@ struct Engine {
     rows: u64,
 }
 
+/// All ways, one right after the other: whatever else the machine did meanwhile, it did to all of them.
+struct Round {
+    by_hand: Cost,
+    into: Cost,
+    engine: Engine,
+}
+
 pub(super) fn measure(megabytes: u64, largest: u64) -> Outcome<Vec<Row>> {
     if !on_path("sqlite3") {
         return Err("the comparison needs sqlite3 on the PATH; `cargo xtask cluster up` installs it".to_owned());
@@ -39,45 +49,56 @@ pub(super) fn measure(megabytes: u64, largest: u64) -> Outcome<Vec<Row>> {
     heading("building the plugin, and the agent in it");
     run_command(cargo().args(["build", "--package", "kubectl-dbmig"]))?;
     let bench = Bench::prepare(megabytes)?;
-    heading(&format!("measuring {RUNS} times, by hand first"));
-    let by_hand = fastest(|| bench.by_hand())?;
-    let into = fastest(|| bench.vacuum_into())?;
-    heading("measuring the engine");
-    let engine = bench.engine()?;
-    drop(bench);
-    let mut rows = rows(&by_hand, &into, &engine);
+    let rounds = (1..=ROUNDS)
+        .map(|round| {
+            heading(&format!("measuring all ways in turn, round {round} of {ROUNDS}"));
+            Ok(Round { by_hand: bench.by_hand()?, engine: bench.engine()?, into: bench.vacuum_into()? })
+        })
+        .collect::<Outcome<Vec<Round>>>()?;
+    let mut rows = rows(&rounds);
     let larger = largest.min(room()? * 2 / 3);
     if larger > megabytes {
-        let large = Bench::prepare(larger)?.engine()?;
-        rows.extend(compared(&engine, megabytes, &large, larger));
+        let large = Bench::prepare(larger)?;
+        let pairs = (1..=PAIRS)
+            .map(|pair| {
+                heading(&format!("measuring the engine on both sizes in turn, {pair} of {PAIRS}"));
+                Ok((bench.engine()?, large.engine()?))
+            })
+            .collect::<Outcome<Vec<_>>>()?;
+        rows.extend(compared(&pairs, megabytes, larger));
     }
     Ok(rows)
 }
 
-fn fastest(mut run: impl FnMut() -> Outcome<Cost>) -> Outcome<Cost> {
-    let first = run()?;
-    (1..RUNS).try_fold(first, |best, _| Ok(best.faster(run()?)))
+/// The one in the middle; not a number for none.
+fn median(values: impl Iterator<Item = f64>) -> f64 {
+    let mut values: Vec<f64> = values.collect();
+    values.sort_by(f64::total_cmp);
+    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
 }
 
 /// The engine on two sizes: what takes the same per row, and the same memory, is linear in rows and fit for any size.
 #[allow(clippy::cast_precision_loss, reason = "counts far below 2^52")]
-fn compared(small: &Engine, megabytes: u64, large: &Engine, larger: u64) -> Vec<Row> {
+fn compared(pairs: &[(Engine, Engine)], megabytes: u64, larger: u64) -> Vec<Row> {
     let row = |name, of: fn(&Engine) -> f64| {
         let per_row = |engine: &Engine| of(engine) / engine.rows as f64 * 1e9;
-        let (before, now) = (per_row(small), per_row(large));
         let raw = format!(
-            "{now:.0} ns per row kept at {larger} MB ({:.2} s, {} rows), {before:.0} ns at {megabytes} MB",
-            of(large),
-            large.rows,
+            "{:.0} ns per row kept at {larger} MB ({:.2} s, {} rows), {:.0} ns at {megabytes} MB; medians of {} pairs",
+            median(pairs.iter().map(|(_, large)| per_row(large))),
+            median(pairs.iter().map(|(_, large)| of(large))),
+            pairs.first().map_or(0, |(_, large)| large.rows),
+            median(pairs.iter().map(|(small, _)| per_row(small))),
+            pairs.len(),
         );
-        Row { name, ratio: now / before, goal: 1.2, better: Better::Lower, raw }
+        let ratio = median(pairs.iter().map(|(small, large)| per_row(large) / per_row(small)));
+        Row { name, ratio, goal: 1.2, better: Better::Lower, raw }
     };
     vec![
         row("copy, time per row: larger / smaller", |engine| engine.copy.seconds),
         row("copy and proof, time per row: larger / smaller", |engine| engine.all.seconds),
         // What else the machine does tells least here.
         row("copy and proof, CPU per row: larger / smaller", |engine| engine.all.busy),
-        memory("peak memory on the larger / 32 MiB", large.all.memory, ""),
+        memory("peak memory on the larger / 32 MiB", pairs.iter().map(|(_, large)| large.all.memory).max().unwrap_or(0), ""),
     ]
 }
 
@@ -87,29 +108,37 @@ fn memory(name: &'static str, bytes: u64, beside: &str) -> Row {
     Row { name, ratio: mib / 32.0, goal: 1.0, better: Better::Lower, raw: format!("{mib:.1} MiB{beside}") }
 }
 
-#[allow(clippy::cast_precision_loss, reason = "sizes far below 2^52 bytes")]
-fn rows(by_hand: &Cost, into: &Cost, engine: &Engine) -> Vec<Row> {
-    let Engine { copy, all, kept, .. } = engine;
-    let times = |name, slow: &Cost, fast: &Cost, goal| Row {
-        name,
-        ratio: slow.seconds / fast.seconds,
-        goal,
-        better: Better::Higher,
-        raw: format!("{:.2} s against {:.2} s", fast.seconds, slow.seconds),
+/// How many times as fast the one way is as the other: the median of what each round says, with its spread.
+fn times(name: &'static str, rounds: &[Round], slow: fn(&Round) -> Cost, fast: fn(&Round) -> Cost, goal: f64) -> Row {
+    let ratio = |round: &Round| slow(round).seconds / fast(round).seconds;
+    let of = |way: fn(&Round) -> Cost| {
+        let seconds = median(rounds.iter().map(|round| way(round).seconds));
+        format!("{seconds:.2} s (CPU {:.2} s)", median(rounds.iter().map(|round| way(round).busy)))
     };
+    let (least, most) = rounds.iter().map(ratio).fold((f64::MAX, 0.0), |(least, most), x| (x.min(least), x.max(most)));
+    let raw = format!("{} against {}; medians of {} rounds, ratios {least:.2} to {most:.2}", of(fast), of(slow), rounds.len());
+    Row { name, ratio: median(rounds.iter().map(ratio)), goal, better: Better::Higher, raw }
+}
+
+#[allow(clippy::cast_precision_loss, reason = "sizes far below 2^52 bytes")]
+fn rows(rounds: &[Round]) -> Vec<Row> {
+    let most = |of: fn(&Round) -> u64| rounds.iter().map(of).max().unwrap_or(0);
+    let (kept, disk) = (most(|round| round.engine.kept), most(|round| round.engine.all.disk));
     let mib = |bytes: u64| bytes as f64 / f64::from(1 << 20);
+    let by_hand = |round: &Round| round.by_hand;
+    let beside = format!("; sqlite3 by hand {:.1} MiB", mib(most(|round| round.by_hand.memory)));
     vec![
-        times("copy vs cp + DELETE + VACUUM + cp", by_hand, copy, 6.0),
-        times("copy and proof vs cp + DELETE + VACUUM + cp", by_hand, all, 4.0),
-        times("copy vs DELETE + VACUUM INTO", into, copy, 1.0),
+        times("copy vs cp + DELETE + VACUUM + cp", rounds, by_hand, |round| round.engine.copy, 6.0),
+        times("copy and proof vs cp + DELETE + VACUUM + cp", rounds, by_hand, |round| round.engine.all, 4.0),
+        times("copy vs DELETE + VACUUM INTO", rounds, |round| round.into, |round| round.engine.copy, 1.0),
         Row {
             name: "peak extra disk / kept size",
-            ratio: all.disk as f64 / *kept as f64,
+            ratio: disk as f64 / kept as f64,
             goal: 1.05,
             better: Better::Lower,
-            raw: format!("{:.1} MiB for {:.1} MiB kept; by hand {:.1} MiB", mib(all.disk), mib(*kept), mib(by_hand.disk)),
+            raw: format!("{:.1} MiB for {:.1} MiB kept; by hand {:.1} MiB", mib(disk), mib(kept), mib(most(|r| r.by_hand.disk))),
         },
-        memory("peak memory / 32 MiB", all.memory, &format!("; sqlite3 by hand {:.1} MiB", mib(by_hand.memory))),
+        memory("peak memory / 32 MiB", most(|round| round.engine.all.memory), &beside),
     ]
 }
 
@@ -156,11 +185,17 @@ impl Bench {
         watch(Command::new("cp").arg(from).arg(to), self.dir.path(), before)
     }
 
-    /// cp, DELETE, VACUUM, cp: onto a copy in place of the original, which the other runs still need.
-    fn by_hand(&self) -> Outcome<Cost> {
-        let (temp, victim) = (self.path("temp.sqlite"), self.path("victim.sqlite"));
+    /// A copy in place of the original, which the other runs still need.
+    fn victim(&self) -> Outcome<PathBuf> {
+        let victim = self.path("victim.sqlite");
         fs::copy(&self.database, &victim).map_err(|e| format!("{}: {e}", victim.display()))?;
-        sync()?;
+        settle(&victim)?;
+        Ok(victim)
+    }
+
+    /// cp, DELETE, VACUUM, cp. Nobody waits for the disk after the last cp, and nothing is checked.
+    fn by_hand(&self) -> Outcome<Cost> {
+        let (temp, victim) = (self.path("temp.sqlite"), self.victim()?);
         let before = on_disk(self.dir.path());
         let cost = self
             .cp(&victim, &temp, before)?
@@ -171,9 +206,7 @@ impl Bench {
     }
 
     fn vacuum_into(&self) -> Outcome<Cost> {
-        let (victim, into) = (self.path("victim.sqlite"), self.path("into.sqlite"));
-        fs::copy(&self.database, &victim).map_err(|e| format!("{}: {e}", victim.display()))?;
-        sync()?;
+        let (victim, into) = (self.victim()?, self.path("into.sqlite"));
         let before = on_disk(self.dir.path());
         let cost = self.sqlite(&victim, &format!("{DELETE} VACUUM INTO '{}';", into.display()), before)?;
         remove(&[&victim, &into])?;
@@ -194,15 +227,10 @@ impl Bench {
         json!({"database": self.database, "target": self.new_file(), "rules": Self::rules(), "afterwards": [], "tables": rebuilt["tables"]})
     }
 
-    /// Copy and proof, each as fast as it gets.
+    /// Copy, fsync included, and proof.
     fn engine(&self) -> Outcome<Engine> {
-        let mut answer = Value::Null;
-        let copy = fastest(|| {
-            let (cost, rebuilt) = self.ask(&json!({"call": "rebuild", "with": self.rebuild()}))?;
-            answer = rebuilt;
-            Ok(cost)
-        })?;
-        let proof = fastest(|| Ok(self.ask(&json!({"call": "verify", "with": self.verify(&answer)}))?.0))?;
+        let (copy, answer) = self.ask(&json!({"call": "rebuild", "with": self.rebuild()}))?;
+        let (proof, _) = self.ask(&json!({"call": "verify", "with": self.verify(&answer)}))?;
         let kept = fs::metadata(self.new_file()).map_err(|e| format!("the rebuilt file: {e}"))?.len();
         let tables = answer["tables"].as_array().into_iter().flatten();
         let rows = tables.filter_map(|table| table["kept"].as_u64()).sum();
@@ -214,7 +242,7 @@ impl Bench {
         let (question, answer) = (self.path("request"), self.path("answer"));
         fs::write(&question, format!("{request}\n")).map_err(|e| format!("{}: {e}", question.display()))?;
         let input = File::open(&question).map_err(|e| format!("{}: {e}", question.display()))?;
-        sync()?;
+        settle(&self.database)?;
         let before = on_disk(self.dir.path()).saturating_sub(fs::metadata(self.new_file()).map_or(0, |m| m.len()));
         let line = format!("exec '{}' ask >'{}'", agent()?.display(), answer.display());
         let cost = watch(Command::new("sh").args(["-c", &line]).stdin(input), self.dir.path(), before)?;
@@ -243,11 +271,42 @@ fn room() -> Outcome<u64> {
     last.parse().map_err(|_| format!("df told of no room but `{last}`"))
 }
 
-/// What an earlier run left to write must not be paid by the next one.
-fn sync() -> Outcome {
-    run_command(&mut Command::new("sync"))
+/// The same start for every way: nothing of an earlier run left to write, and what will be read in the page cache, as far as that goes.
+fn settle(database: &Path) -> Outcome {
+    run_command(&mut Command::new("sync"))?;
+    let read = File::open(database).and_then(|mut file| io::copy(&mut file, &mut io::sink()));
+    read.map(|_| ()).map_err(|e| format!("{}: {e}", database.display()))
 }
 
 fn remove(files: &[&Path]) -> Outcome {
     files.iter().try_for_each(|file| fs::remove_file(file).map_err(|e| format!("{}: {e}", file.display())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn round(machine: f64) -> Round {
+        let cost = |seconds: f64| Cost { seconds: seconds * machine, busy: seconds, memory: 1 << 20, disk: 10 };
+        Round { by_hand: cost(12.0), into: cost(9.0), engine: Engine { copy: cost(1.0), all: cost(3.0), kept: 10, rows: 5 } }
+    }
+
+    #[test]
+    fn ratios_come_from_within_a_round_and_one_odd_round_does_not_move_them() {
+        let mut odd = round(1.0);
+        odd.engine.copy.seconds = 12.0;
+        let rows = rows(&[round(1.0), odd, round(30.0)]);
+        let ratios: Vec<f64> = rows.iter().map(|row| row.ratio).collect();
+        assert_eq!(ratios, [12.0, 4.0, 9.0, 1.0, 1.0 / 32.0]);
+        assert!(rows[0].raw.ends_with("ratios 1.00 to 12.00"), "{}", rows[0].raw);
+    }
+
+    #[test]
+    fn a_larger_database_is_compared_with_the_smaller_one_of_its_pair() {
+        let large = |machine: f64| Engine { rows: 50, ..round(10.0 * machine).engine };
+        let pairs = [1.0, 7.0, 3.0].map(|machine| (round(machine).engine, large(machine)));
+        let rows = compared(&pairs, 500, 5000);
+        assert!(rows[..2].iter().all(|row| (row.ratio - 1.0).abs() < 1e-9));
+        assert!((rows[2].ratio - 0.1).abs() < 1e-9, "{}", rows[2].ratio);
+    }
 }

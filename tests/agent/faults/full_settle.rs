@@ -105,28 +105,30 @@ fn a_verify_without_room_for_temporary_files_says_so_and_leaves_none() {
     assert_eq!(last(&with_temp()), Message::Done(serde_json::to_value(proof).unwrap()));
 }
 
-/// Asks in a container whose root and `/tmp` are read-only.
-fn confined(call: impl Into<Request>) -> Output {
+/// Asks in a container whose root and `/tmp` are read-only, and which has a folder at `/mnt`.
+fn confined(folder: &Path, call: impl Into<Request>) -> Output {
     let mut command = Command::new("unshare");
-    let only_reading = r#"for folder in /tmp /var/tmp; do mount -t tmpfs -o ro none $folder; done; exec "$0" ask"#;
-    command.args(["--mount", "sh", "-c", only_reading, env!("CARGO_BIN_EXE_dbmig-agent")]).current_dir("/proc");
+    // Binary and database may themselves be below such a folder: both are reached in another way.
+    let only_reading = r#"exec 9<"$0"; mount --bind "$1" /mnt
+        for folder in /tmp /var/tmp; do mount -t tmpfs -o ro none $folder; done; exec /proc/self/fd/9 ask"#;
+    command.args(["--mount", "sh", "-c", only_reading, env!("CARGO_BIN_EXE_dbmig-agent")]).arg(folder).current_dir("/proc");
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     run(command.env_remove("TMPDIR").env_remove("SQLITE_TMPDIR"), &line(call))
 }
 
 #[test]
 fn without_any_folder_for_temporary_files_they_go_beside_the_database() {
-    // Not below the folders that are made read-only.
-    let dir = TempDir::new_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let dir = TempDir::new().unwrap();
     let (app, new) = (dir.path().join("app"), dir.path().join("app.dbmig-new"));
     drop(violations(&app));
     fs::copy(&app, &new).unwrap();
     let sort = "SELECT r FROM (SELECT row_number() OVER (ORDER BY p DESC) AS r FROM c) WHERE r > 119999".to_owned();
-    let read = confined(Query { database: text(&app), sql: sort, most: 1 });
+    let (seen_app, seen_new) = ("/mnt/app".to_owned(), "/mnt/app.dbmig-new".to_owned());
+    let read = confined(dir.path(), Query { database: seen_app.clone(), sql: sort, most: 1 });
     assert_eq!(last(&read), Message::Done(serde_json::json!([[120_000]])));
     let tables = ask(Measure { database: text(&app), rules: Vec::new(), quiescent: true }).unwrap().tables;
-    let call = Verify { database: text(&app), target: text(&new), rules: Vec::new(), afterwards: Vec::new(), tables };
-    let verified = confined(call);
+    let call = Verify { database: seen_app, target: seen_new, rules: Vec::new(), afterwards: Vec::new(), tables };
+    let verified = confined(dir.path(), call);
     assert!(matches!(last(&verified), Message::Done(_)), "{:?}", last(&verified));
     assert_eq!(names(dir.path()), ["app", "app.dbmig-new"]);
 }

@@ -305,7 +305,7 @@ fn a_rebuild_waits_for_another_one_of_the_same_database() {
     let dir = TempDir::new().unwrap();
     let (path, target) = (dir.path().join("app.sqlite"), dir.path().join("app.sqlite.dbmig-x.new"));
     drop(database(&path, 4096, 10, 5));
-    let other = fs::File::open(&path).unwrap();
+    let other = fs::File::open(dir.path()).unwrap();
     other.lock().unwrap();
     let call = Rebuild {
         database: text(&path),

@@ -5,7 +5,7 @@ use std::io::Write;
 use std::path::PathBuf;
 
 use crate::place::{Owner, Place, STEPS, Size, succeeded, undone};
-use crate::support::{Ended, Job, Running};
+use crate::support::{Job, Run, Running};
 
 /// A file that takes all the room that is left; gone when dropped.
 struct Filler(PathBuf);
@@ -33,11 +33,11 @@ impl Drop for Filler {
 }
 
 /// It says that there is no room, and that everything was taken back.
-fn took_itself_back(ended: &Ended, codes: &[i32], what: &str) {
-    assert!(codes.contains(&ended.code), "{what}: exit code {}\n{}", ended.code, ended.said);
-    let said = ended.said.to_lowercase();
+fn took_itself_back(ended: &Run, codes: &[i32], what: &str) {
+    assert!(codes.contains(&ended.code), "{what}: exit code {}\n{}", ended.code, ended.stderr);
+    let said = ended.stderr.to_lowercase();
     let reason = ["no room", "no space", "does not fit", "can't stay beside"].iter().any(|word| said.contains(word));
-    assert!(reason && said.contains("everything was taken back"), "{what}: {}", ended.said);
+    assert!(reason && said.contains("everything was taken back"), "{what}: {}", ended.stderr);
 }
 
 /// Seen when the database is examined at rest: refused, with the application as it was.

@@ -122,7 +122,7 @@ async fn a_vacuum_gets_over_a_cut_connection_at_any_moment() {
             job = Some(come_to(moment, &place, &mut running));
             let before = Job::all("follow", place.folder());
             assert!(proxy.harm(Harm::Reset) > 0, "{moment:?}: there was no connection to cut");
-            running.says(|line| line.contains("trying again"), "trying again");
+            running.says("trying again");
             place.space.wait_for("the plugin follows the job again", || {
                 Job::all("follow", place.folder()).iter().any(|follower| !before.contains(follower))
             });
@@ -152,12 +152,12 @@ async fn a_second_interrupt_leaves_at_once_and_the_record_still_resumes() {
     let place = Place::new("fault", Owner::Deployment, Size::Large).await;
     let mut running = Running::start(place.vacuum());
     let job = come_to(Moment::Rebuild(1 << 20), &place, &mut running);
-    running.signal(rustix::process::Signal::INT);
-    running.says(|line| line.contains("safe point"), "stopping at the next safe point");
-    running.signal(rustix::process::Signal::INT);
+    running.interrupt();
+    running.says("safe point");
+    running.interrupt();
     let ended = running.ends();
-    assert_eq!(ended.code, 130, "{}", ended.said);
-    assert!(ended.said.contains("kubectl dbmig resume"), "{}", ended.said);
+    assert_eq!(ended.code, 130, "{}", ended.stderr);
+    assert!(ended.stderr.contains("kubectl dbmig resume"), "{}", ended.stderr);
     job.go_on();
     resumed(&place, "left at once");
 }

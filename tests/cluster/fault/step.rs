@@ -79,7 +79,7 @@ async fn a_vacuum_and_its_undo_get_over_a_helper_binary_that_is_killed_while_it_
     let kill_answering = |running: &mut Running| {
         let answering = Job::halted("ask", place.folder(), || running.has_ended());
         answering.unwrap_or_else(|| panic!("nobody was asked:\n{}", running.said())).kill();
-        running.says(|line| line.contains("trying again"), "trying again");
+        running.says("trying again");
     };
     let mut running = Running::start(place.vacuum());
     for step in [4, 10] {
@@ -90,7 +90,7 @@ async fn a_vacuum_and_its_undo_get_over_a_helper_binary_that_is_killed_while_it_
     running.kill();
     place.is_whole("helper binaries were killed while they answered");
     let mut running = Running::start(place.take_up("undo"));
-    running.says(|line| line.contains("take back: put the new file in place"), "take back: put the new file in place");
+    running.says("take back: put the new file in place");
     kill_answering(&mut running);
     succeeded(&running.ends(), "helper binaries were killed while they answered");
     place.is_old("helper binaries were killed while they answered");

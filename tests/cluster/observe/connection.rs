@@ -8,9 +8,9 @@ use serde_json::{Value, json};
 use tokio::time::sleep;
 
 use super::{assert_same, container, create_job, create_pod, spec};
-use crate::support::{Following, Harm, Namespace, Proxy, Weather};
+use crate::support::{Harm, Namespace, Proxy, Running, Weather};
 
-/// Numbered lines in small bursts, for about half a minute; some of them long.
+/// Numbered lines in small bursts, for about half a minute; some of them long. Then it waits until it is let go.
 const WRITER: &str = "awk 'BEGIN {
     for (i = 1; i <= 4000; i++) {
         printf \"line %05d \", i
@@ -18,16 +18,16 @@ const WRITER: &str = "awk 'BEGIN {
         printf \"\\n\"
         if (i % 20 == 0) { fflush(); system(\"sleep 0.1\") }
     }
-}'";
+}'; until [ -e /tmp/go ]; do sleep 0.2; done";
 
 fn written() -> String {
     let long: String = (0..5000).map(|n| format!("{n:05},")).collect();
     (1..=4000).map(|n| format!("line {n:05} {}\n", if n % 500 == 0 { long.as_str() } else { "" })).collect()
 }
 
-/// Resets, stalls and refuses connections until `following` has ended.
-async fn harm(proxy: &Proxy, following: &mut Following, last: &str) {
-    while !following.text().contains(last) {
+/// Resets, stalls and refuses connections until `running` has ended.
+async fn harm(proxy: &Proxy, running: &Running, last: &str) {
+    while !running.printed().contains(last) {
         let (calm, trouble): (u64, u64) = (rand::rng().random_range(200..1500), rand::rng().random_range(200..1500));
         sleep(Duration::from_millis(calm)).await;
         match rand::rng().random_range(0..4) {
@@ -53,15 +53,16 @@ async fn a_log_through_a_breaking_connection_loses_and_repeats_nothing() {
     let space = Namespace::new("cut").await;
     let proxy = Proxy::new(&space).await;
     create_pod(&space, "writer", &spec(&[container("main", WRITER)]));
-    let mut following = Following::begin(space.dbmig_command_as(&proxy.kubeconfig(), &["logs", "writer", "-f", "-o", "raw"]));
-    following.hears("line 00001");
-    let harmed = tokio::time::timeout(Duration::from_secs(150), harm(&proxy, &mut following, "line 04000")).await;
+    let mut running = Running::start(space.dbmig_command_as(&proxy.kubeconfig(), &["logs", "writer", "-f", "-o", "raw"]));
+    running.prints("line 00001");
+    let harmed = tokio::time::timeout(Duration::from_secs(150), harm(&proxy, &running, "line 04000")).await;
     proxy.weather(Weather::Fair);
-    assert!(harmed.is_ok(), "it hangs: {}", following.said());
-    assert_eq!(following.end(), 0, "{}", following.said());
+    assert!(harmed.is_ok(), "it hangs: {}", running.said());
+    running.says("connected again");
+    space.kubectl(&["exec", "writer", "--", "touch", "/tmp/go"]);
+    assert_eq!(running.ends().code, 0, "{}", running.said());
     assert!(proxy.harmed() >= 5, "only {} connections were cut", proxy.harmed());
-    assert_same("through a breaking connection", &following.bytes(), written().as_bytes());
-    assert!(following.said().contains("connected again"), "{}", following.said());
+    assert_same("through a breaking connection", &running.printed_bytes(), written().as_bytes());
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -72,8 +73,8 @@ async fn twenty_pods_are_heard_completely_though_the_server_is_away_for_a_while(
     let script = format!("i=0; while [ $i -lt {LINES} ]; do i=$((i+1)); echo $i; sleep 0.1; done");
     create_job(&space, "many", json!({"parallelism": 20, "completions": 20}), &spec(&[container("main", &script)]));
     let words = ["logs", "job/many", "-f", "-o", "json"];
-    let mut following = Following::begin(space.dbmig_command_as(&proxy.kubeconfig(), &words));
-    following.hears("\"message\":\"20\"");
+    let mut running = Running::start(space.dbmig_command_as(&proxy.kubeconfig(), &words));
+    running.prints("\"message\":\"20\"");
     for _ in 0..2 {
         proxy.weather(Weather::Away);
         proxy.harm(Harm::Reset);
@@ -81,15 +82,20 @@ async fn twenty_pods_are_heard_completely_though_the_server_is_away_for_a_while(
         proxy.weather(Weather::Fair);
         sleep(Duration::from_secs(3)).await;
     }
-    assert_eq!(following.end(), 0, "{}", following.said());
+    assert_eq!(running.ends().code, 0, "{}", running.said());
+    assert_complete(&running.printed(), 20, LINES);
+}
+
+/// Each of so many pods was heard saying all numbers up to the last one, once and in their order.
+pub(crate) fn assert_complete(objects: &str, pods: usize, last: usize) {
     let mut heard: BTreeMap<String, Vec<usize>> = BTreeMap::new();
-    for line in following.text().lines() {
+    for line in objects.lines() {
         let object: Value = serde_json::from_str(line).unwrap();
         let number = object["message"].as_str().unwrap().parse().unwrap();
         heard.entry(object["pod"].as_str().unwrap().to_owned()).or_default().push(number);
     }
-    assert_eq!(heard.len(), 20, "{:?}", heard.keys());
-    let whole: Vec<usize> = (1..=LINES).collect();
+    assert_eq!(heard.len(), pods, "{:?}", heard.keys());
+    let whole: Vec<usize> = (1..=last).collect();
     for (pod, numbers) in heard {
         assert_eq!(numbers, whole, "{pod}");
     }

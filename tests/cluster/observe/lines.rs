@@ -23,14 +23,14 @@ async fn a_container_at_full_speed_is_heard_completely_and_in_order() {
     space.volume("data", "64Mi");
     let folder = space.folder("data");
     create_pod(&space, "fast", &spec_with_claim("data", &[container("main", FAST)]));
-    let mut following = follow(&space, &["logs", "fast", "-f", "-o", "raw"]);
-    following.hears("ready\n");
+    let mut running = follow(&space, &["logs", "fast", "-f", "-o", "raw"]);
+    running.prints("ready\n");
     std::fs::write(folder.join("go"), "").unwrap();
-    assert_eq!(following.end(), 0, "{}", following.said());
+    assert_eq!(running.ends().code, 0, "{}", running.said());
     let said = [b"ready\n".to_vec(), std::fs::read(folder.join("said")).unwrap()].concat();
     assert_eq!(said.iter().filter(|byte| **byte == b'\n').count(), 100_001);
-    assert_same("while it spoke", &following.bytes(), &said);
-    assert!(following.said().contains("exit code 0"), "{}", following.said());
+    assert_same("while it spoke", &running.printed_bytes(), &said);
+    assert!(running.said().contains("exit code 0"), "{}", running.said());
 
     assert_same("afterwards", &stdout(&mut space.dbmig_command(&["logs", "fast", "-o", "raw"])), &said);
     let last = stdout(&mut space.dbmig_command(&["logs", "fast", "-o", "raw", "--tail", "3"]));
@@ -60,12 +60,12 @@ async fn odd_bytes_come_through_as_they_were_written() {
     let odd = odd();
     std::fs::write(space.folder("data").join("odd"), &odd).unwrap();
     create_pod(&space, "odd", &spec_with_claim("data", &[container("main", "cat /data/odd")]));
-    let mut following = follow(&space, &["logs", "odd", "-f", "-o", "raw"]);
-    assert_eq!(following.end(), 0, "{}", following.said());
+    let mut running = follow(&space, &["logs", "odd", "-f", "-o", "raw"]);
+    assert_eq!(running.ends().code, 0, "{}", running.said());
     wait_for_phase(&space, "odd", "Succeeded");
     // The runtime ends a last line that its writer did not; kubectl shows that too.
     let expected = [odd.as_slice(), b"\n"].concat();
-    assert_same("while it spoke", &following.bytes(), &expected);
+    assert_same("while it spoke", &running.printed_bytes(), &expected);
     assert_same("afterwards", &stdout(&mut space.dbmig_command(&["logs", "odd", "-o", "raw"])), &expected);
     assert_same("without a terminal", &stdout(&mut space.dbmig_command(&["logs", "odd"])), &expected);
 

@@ -1,24 +1,29 @@
 //! `watch`, `logs`, `status` and `events` in front of real kubelets: fast and odd writers, bad networks, crashes, Jobs, screens.
 
-mod connection;
+pub(crate) mod connection;
 mod events;
+mod kept;
 mod lines;
+mod rotation;
 mod screen;
 mod states;
+mod story;
+mod targets;
 mod until;
+mod volume;
 mod watching;
 
 use serde_json::{Value, json};
 
-use crate::support::{Following, Namespace, Run};
+use crate::support::{Namespace, Run, Running};
 
 /// A container that runs a shell script.
-fn container(name: &str, script: &str) -> Value {
+pub(crate) fn container(name: &str, script: &str) -> Value {
     json!({"name": name, "image": "busybox:1", "command": ["sh", "-c", script]})
 }
 
 /// The spec of a pod that is not started anew.
-fn spec(containers: &[Value]) -> Value {
+pub(crate) fn spec(containers: &[Value]) -> Value {
     json!({"containers": containers, "restartPolicy": "Never", "terminationGracePeriodSeconds": 1, "automountServiceAccountToken": false})
 }
 
@@ -40,7 +45,7 @@ fn create_pod(space: &Namespace, name: &str, spec: &Value) {
 }
 
 /// Creates a Job; does not wait for anything.
-fn create_job(space: &Namespace, name: &str, mut job: Value, pod: &Value) {
+pub(crate) fn create_job(space: &Namespace, name: &str, mut job: Value, pod: &Value) {
     space.has_account();
     job["template"] = json!({"spec": pod});
     space.apply(&json!({"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": name}, "spec": job}).to_string());
@@ -54,8 +59,8 @@ fn wait_for_phase(space: &Namespace, pod: &str, phase: &str) {
 }
 
 /// Starts the plugin and lets it go on.
-fn follow(space: &Namespace, words: &[&str]) -> Following {
-    Following::begin(space.dbmig_command(words))
+fn follow(space: &Namespace, words: &[&str]) -> Running {
+    Running::start(space.dbmig_command(words))
 }
 
 /// The JSON object that a command printed.

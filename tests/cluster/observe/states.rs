@@ -7,8 +7,9 @@ use serde_json::json;
 use super::{container, create_job, create_pod, follow, object, spec, spec_with_claim};
 use crate::support::Namespace;
 
-/// Counts its starts in an emptyDir, says which one it is, and fails.
-const CRASHING: &str = "n=$(cat /count/n 2>/dev/null || echo 0); n=$((n+1)); echo $n >/count/n; echo \"start $n begins\"; sleep 1; echo \"start $n gives up\"; exit 3";
+/// Counts its starts in an emptyDir, says which one it is, and fails; the first time as soon as it is let go.
+const CRASHING: &str = "n=$(cat /count/n 2>/dev/null || echo 0); n=$((n+1)); echo $n >/count/n; echo \"start $n begins\"
+    until [ -e /count/go ]; do sleep 0.2; done; sleep 1; echo \"start $n gives up\"; exit 3";
 
 fn create_crashing(space: &Namespace) {
     let mut main = container("main", CRASHING);
@@ -23,21 +24,24 @@ fn create_crashing(space: &Namespace) {
 async fn a_crash_loop_is_told_start_by_start_and_judged_wrong() {
     let space = Namespace::new("crash").await;
     create_crashing(&space);
-    let mut following = follow(&space, &["logs", "crashing", "-f"]);
+    let mut running = follow(&space, &["logs", "crashing", "-f"]);
     let mut watching = follow(&space, &["watch", "crashing", "--plain"]);
-    following.hears("start 3 gives up");
-    watching.until("the end of the third start is told", |text| {
+    running.prints("start 1 begins");
+    watching.prints("start 1 begins");
+    space.kubectl(&["exec", "crashing", "--", "touch", "/count/go"]);
+    running.prints("start 3 gives up");
+    watching.prints_so_that("the end of the third start is told", |text| {
         text.contains("start 3 gives up") && text.matches("crashing › main: exit code 3").count() >= 3
     });
-    following.interrupt();
-    following.end();
+    running.interrupt();
+    running.ends();
     watching.interrupt();
-    watching.end();
+    watching.ends();
     let said = |starts: usize| (1..=starts).map(|n| format!("start {n} begins\nstart {n} gives up\n")).collect::<String>();
-    assert!(following.text().starts_with(&said(3)), "{}", following.text());
-    assert!(following.said().contains("+ crashing/main: start 2") && following.said().contains("- crashing/main: exit code 3"));
+    assert!(running.printed().starts_with(&said(3)), "{}", running.printed());
+    assert!(running.said().contains("+ crashing/main: start 2") && running.said().contains("- crashing/main: exit code 3"));
     // Old start, its end, new start: in this order.
-    let told = watching.text();
+    let told = watching.printed();
     let places = ["start 1 gives up", "- crashing › main: exit code 3", "+ crashing › main: start 2", "start 2 begins"];
     let places: Vec<_> = places.iter().map(|text| told.find(text)).collect();
     assert!(places.iter().all(Option::is_some) && places.is_sorted(), "{places:?}: {told}");
@@ -73,15 +77,15 @@ async fn a_job_of_three_attempts_is_judged_by_the_container_that_migrates() {
     let space = Namespace::new("attempts").await;
     space.volume("data", "16Mi");
     create_migration(&space);
-    let mut following = follow(&space, &["logs", "job/db-upgrade", "-f"]);
+    let mut running = follow(&space, &["logs", "job/db-upgrade", "-f"]);
     let mut until = follow(&space, &["watch", "job/db-upgrade", "--until", "complete", "--timeout", "2m", "--plain"]);
-    following.hears("› migrate attempt 1 migrates");
+    running.prints("› migrate attempt 1 migrates");
     space.wait_for("the first attempt has failed", || {
         space.kubectl(&["get", "job", "db-upgrade", "-o", "jsonpath={.status.failed}"]) == "1"
     });
     let run = space.dbmig(&["status", "job/db-upgrade"]);
     assert!(run.code == 3 && run.stdout.contains("tries failed"), "{}: {}{}", run.code, run.stdout, run.stderr);
-    following.hears("› migrate migrated");
+    running.prints("› migrate migrated");
     space.wait_for("the kubelet tells that the migration is over", || {
         let run = space.dbmig(&["status", "job/db-upgrade", "-o", "json"]);
         object(&run)["jobs"][0]["state"] == "migrated"
@@ -100,8 +104,8 @@ async fn a_job_of_three_attempts_is_judged_by_the_container_that_migrates() {
     let pods =
         space.kubectl(&["get", "pods", "-l", "job-name=db-upgrade", "--field-selector=status.phase=Running", "-o", "name"]);
     space.kubectl(&["exec", pods.trim(), "-c", "cloud-sql-proxy", "--", "kill", "-TERM", "1"]);
-    assert_eq!(following.end(), 0, "{}", following.said());
-    assert_eq!(until.end(), 0, "{}", until.said());
+    assert_eq!(running.ends().code, 0, "{}", running.said());
+    assert_eq!(until.ends().code, 0, "{}", until.said());
     let run = space.dbmig(&["status", "job/db-upgrade"]);
     assert!(run.code == 0 && run.stdout.starts_with("ok: job/db-upgrade is complete"), "{}{}", run.stdout, run.stderr);
 }
@@ -112,9 +116,9 @@ async fn containers_that_begin_late_are_joined_in_their_order() {
     let mut late = spec(&[container("main", "echo main; sleep 1"), container("side", "sleep 2; echo side")]);
     late["initContainers"] = json!([container("first", "sleep 3; echo first"), container("second", "sleep 1; echo second")]);
     create_pod(&space, "late", &late);
-    let mut following = follow(&space, &["logs", "late", "-f"]);
-    assert_eq!(following.end(), 0, "{}", following.said());
-    let text = following.text();
+    let mut running = follow(&space, &["logs", "late", "-f"]);
+    assert_eq!(running.ends().code, 0, "{}", running.said());
+    let text = running.printed();
     let mut lines: Vec<&str> = text.lines().collect();
     lines[2..].sort_unstable();
     assert_eq!(lines, ["late › first first", "late › second second", "late › main main", "late › side side"]);

@@ -46,15 +46,15 @@ async fn pods_that_appear_and_vanish_are_told_in_words_and_in_objects() {
     space.apply(&workload.to_string());
     let mut plain = follow(&space, &["watch", "deploy/x", "--plain"]);
     let mut objects = follow(&space, &["watch", "-l", "app=x", "-o", "json"]);
-    plain.hears("hello from x-");
-    objects.hears("hello from x-");
+    plain.prints("hello from x-");
+    objects.prints("hello from x-");
     let old = space.kubectl(&["get", "pods", "-o", "name"]).trim().to_owned();
     space.kubectl(&["rollout", "restart", "deploy/x"]);
-    plain.until("both pods have spoken and the old one is gone", |text| {
+    plain.prints_so_that("both pods have spoken and the old one is gone", |text| {
         text.matches("hello from x-").count() == 2 && text.contains(&format!("* {old}: gone\n"))
     });
-    plain.hears("* deployment/x: 1/1 ready");
-    objects.until("both pods have spoken and the old one is gone", |text| {
+    plain.prints("* deployment/x: 1/1 ready");
+    objects.prints_so_that("both pods have spoken and the old one is gone", |text| {
         let gone = format!(r#""object":"{old}","text":"gone""#);
         text.matches("hello from x-").count() == 2
             && text.lines().any(|line| line.contains(r#""text":"gone""#) && line.contains(&old))
@@ -63,15 +63,15 @@ async fn pods_that_appear_and_vanish_are_told_in_words_and_in_objects() {
 
     // A namespace that goes takes everything with it, and that is told.
     space.kubectl(&["delete", "namespace", space.name(), "--wait=false"]);
-    plain.hears("* deployment/x: gone\n");
-    plain.until("both pods are gone", |text| text.matches(": gone\n").count() >= 3);
+    plain.prints("* deployment/x: gone\n");
+    plain.prints_so_that("both pods are gone", |text| text.matches(": gone\n").count() >= 3);
     plain.interrupt();
     objects.interrupt();
-    assert_eq!((plain.end(), objects.end()), (0, 0), "{}{}", plain.said(), objects.said());
-    let text = objects.text();
+    assert_eq!((plain.ends().code, objects.ends().code), (0, 0), "{}{}", plain.said(), objects.said());
+    let text = objects.printed();
     let kinds: BTreeSet<String> = text.lines().map(checked).collect();
     for kind in ["log", "log-opened", "log-ended", "change", "event"] {
         assert!(kinds.contains(kind), "no {kind} among {kinds:?}");
     }
-    assert!(!plain.text().contains('\u{1b}'), "colours went into a file: {}", plain.text());
+    assert!(!plain.printed().contains('\u{1b}'), "colours went into a file: {}", plain.printed());
 }

@@ -14,9 +14,11 @@ fn dbmig(place: &Place, here: &Path, words: &[&str]) -> Run {
     Run::of(place.space.dbmig_command(words).current_dir(here))
 }
 
+/// Our claims, but for those on their way out: they go once the pod that mounts them is gone.
 fn claims(place: &Place) -> Vec<String> {
-    let names = place.space.kubectl(&["get", "pvc", "-o", "name"]);
-    names.lines().filter(|name| name.contains("dbmig-")).map(str::to_owned).collect()
+    let staying = "go-template={{range .items}}{{if not .metadata.deletionTimestamp}}{{.metadata.name}}{{\"\\n\"}}{{end}}{{end}}";
+    let names = place.space.kubectl(&["get", "pvc", "-o", staying]);
+    names.lines().filter(|name| name.contains("dbmig-")).map(|name| format!("persistentvolumeclaim/{name}")).collect()
 }
 
 fn files(here: &Path) -> Vec<String> {
@@ -82,7 +84,7 @@ fn is_taken_back(place: &Place, here: &Path, words: &[&str], old_is: impl Fn()) 
     let old = before.path().join("app.sqlite");
     fill(&old);
     let connection = Connection::open(&place.file).unwrap();
-    connection.execute_batch("INSERT INTO rows VALUES (999999, 'written since')").unwrap();
+    connection.execute_batch("INSERT INTO rows (id, text) VALUES (999999, 'written since')").unwrap();
     drop(connection);
     let run = dbmig(place, here, &["undo", &place.id(), "--yes"]);
     assert_eq!(run.code, 0, "{words:?}: {}", run.stderr);
@@ -143,13 +145,17 @@ async fn a_vacuum_killed_around_its_volumes_apart_goes_on_or_back() {
         let (before, expected) = (digest(&place.file), content(&place.file, "id % 4 = 0"));
         let mut running = Running::start(place.space.dbmig_command(&apart));
         running.reaches(step, STEPS);
-        let said = running.kill();
+        running.kill();
+        let said = running.said();
         let run = place.space.dbmig(&[way, &place.id(), "--yes"]);
         assert_eq!(run.code, 0, "killed at {step}: {said}\n{}", run.stderr);
         place.is_tidy("at the end");
         if way == "resume" {
             assert_eq!(content(&place.file, "true"), expected, "killed at {step}");
-            place.space.kubectl(&["delete", "--wait=false", &claims(&place).concat()]);
+            let claims = claims(&place);
+            place
+                .space
+                .kubectl(&[&["delete", "--wait=false"], &claims.iter().map(String::as_str).collect::<Vec<_>>()[..]].concat());
         } else {
             assert_eq!(digest(&place.file), before, "killed at {step}");
         }

@@ -25,18 +25,32 @@ pub(super) struct Cursor {
     recent: VecDeque<(i64, u64)>,
     /// Lines that a new stream is going to repeat, with how often.
     repeats: HashMap<u64, u32>,
+    /// A new stream is expected to begin with a line that was seen.
+    resumes: bool,
+}
+
+/// What a line is to those before it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Novelty {
+    /// It follows.
+    New,
+    /// It was seen already.
+    Repeated,
+    /// It is new, but the new stream ought to have repeated others before it: the kubelet has moved that part of the log away.
+    AfterGap,
 }
 
 impl Cursor {
-    /// Takes a line in; `false` if it is a repetition.
-    pub(super) fn is_new(&mut self, line: &Line) -> bool {
+    /// Takes a line in.
+    pub(super) fn take(&mut self, line: &Line) -> Novelty {
         let hash = hash(line);
+        let begins = std::mem::take(&mut self.resumes);
         if let Some(left) = self.repeats.get_mut(&hash) {
             *left -= 1;
             if *left == 0 {
                 self.repeats.remove(&hash);
             }
-            return false;
+            return Novelty::Repeated;
         }
         if let Some(second) = self.second(line) {
             let oldest = second - BACK - 1;
@@ -45,7 +59,12 @@ impl Cursor {
             }
             self.recent.push_back((second, hash));
         }
-        true
+        if begins { Novelty::AfterGap } else { Novelty::New }
+    }
+
+    /// What comes next is another log: the container was started anew.
+    pub(super) fn next_log(&mut self) {
+        self.recent.clear();
     }
 
     /// Prepares for a new stream of the same log and says from when on to ask for it; `None` from its beginning.
@@ -58,6 +77,7 @@ impl Cursor {
                 *self.repeats.entry(*hash).or_default() += 1;
             }
         }
+        self.resumes = !self.repeats.is_empty();
         Timestamp::from_second(from).ok()
     }
 
@@ -118,10 +138,10 @@ mod tests {
         for first in 0..=log.len() {
             for second in first..=log.len() {
                 let mut cursor = Cursor::default();
-                let mut seen: Vec<Line> = log[..first].iter().filter(|line| cursor.is_new(line)).cloned().collect();
+                let mut seen: Vec<Line> = log[..first].iter().filter(|line| cursor.take(line) == Novelty::New).cloned().collect();
                 for end in [second, log.len()] {
                     let from = cursor.resume();
-                    seen.extend(since(&log[..end], from).into_iter().filter(|line| cursor.is_new(line)));
+                    seen.extend(since(&log[..end], from).into_iter().filter(|line| cursor.take(line) == Novelty::New));
                 }
                 assert_eq!(seen, log, "cut after {first} and {second}");
             }
@@ -129,11 +149,26 @@ mod tests {
     }
 
     #[test]
+    fn a_log_whose_end_was_moved_away_meanwhile_has_a_gap() {
+        let mut cursor = Cursor::default();
+        cursor.take(&line(1, 0, "a"));
+        cursor.resume();
+        let told = [line(7, 0, "z"), line(8, 0, "z")].map(|line| cursor.take(&line));
+        assert_eq!(told, [Novelty::AfterGap, Novelty::New]);
+        cursor.resume();
+        let told = [line(7, 0, "z"), line(8, 0, "z"), line(9, 0, "z")].map(|line| cursor.take(&line));
+        assert_eq!(told, [Novelty::Repeated, Novelty::Repeated, Novelty::New]);
+        cursor.next_log();
+        cursor.resume();
+        assert_eq!(cursor.take(&line(10, 0, "of the next start")), Novelty::New);
+    }
+
+    #[test]
     fn only_the_last_seconds_are_remembered() {
         let mut cursor = Cursor::default();
         for second in 0..50 {
             for nanos in 0..100 {
-                assert!(cursor.is_new(&line(second, nanos, "x")));
+                assert_eq!(cursor.take(&line(second, nanos, "x")), Novelty::New);
             }
         }
         assert!(cursor.recent.len() <= 300, "{} lines are remembered", cursor.recent.len());

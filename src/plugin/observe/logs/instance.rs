@@ -6,9 +6,10 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{ContainerStateTerminated, ContainerStatus, Pod};
 use kube::ResourceExt as _;
+use serde::{Deserialize, Serialize};
 
 /// What a container is in its pod.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 #[allow(missing_docs, reason = "the names say it")]
 pub enum Role {
@@ -18,10 +19,11 @@ pub enum Role {
 }
 
 /// A container of one pod. Cheap to clone.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(from = "Named", into = "Named")]
 pub struct Source(Arc<Named>);
 
-#[derive(Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 struct Named {
     namespace: String,
     pod: String,
@@ -74,6 +76,18 @@ impl Source {
     }
 }
 
+impl From<Named> for Source {
+    fn from(named: Named) -> Self {
+        Self(Arc::new(named))
+    }
+}
+
+impl From<Source> for Named {
+    fn from(source: Source) -> Self {
+        Arc::unwrap_or_clone(source.0)
+    }
+}
+
 impl fmt::Display for Source {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}", self.0.pod, self.0.container)
@@ -94,7 +108,7 @@ pub struct Instance {
 }
 
 /// How a start of a container ended.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Ending {
     /// Exit code; 128 + the signal where a signal ended it.

@@ -1,13 +1,16 @@
 //! The logs of containers as one stream that survives restarts and broken connections. Prints nothing.
 
+mod batch;
 mod cursor;
 mod instance;
+mod kept;
 mod line;
 mod once;
 mod tail;
 mod tailing;
 
 pub use instance::{Ending, Instance, Role, Source};
+pub use kept::{Kept, gather, pack, unpack};
 pub use line::Line;
 pub use once::read;
 pub use tail::Start;

@@ -24,11 +24,13 @@ pub async fn read(
     (start, previous): (Start, bool),
     mut take: impl FnMut(Heard),
 ) -> Vec<(Source, String)> {
-    let sources = pods.iter().flat_map(|pod| {
+    let mut sources = Vec::new();
+    for pod in pods {
         let chosen = containers(pod).into_iter().filter(|(role, name, _)| choice.takes(*role, name));
-        chosen.map(|(role, name, _)| Source::new(pod, &name, role))
-    });
-    let reading = stream::iter(sources).map(|source| {
+        let placed = pod.spec.as_ref().is_some_and(|spec| spec.node_name.is_some());
+        sources.extend(chosen.map(|(role, name, _)| (Source::new(pod, &name, role), placed)));
+    }
+    let reading = stream::iter(sources).map(|(source, placed)| {
         let (heard_tx, heard) = mpsc::channel(WAITING);
         let api: Api<Pod> = Api::namespaced(client.clone(), source.namespace());
         let mut tail = Tail {
@@ -39,7 +41,11 @@ pub async fn read(
             newest: watch::channel(None).1,
             cursor: Cursor::default(),
         };
-        let task = tokio::spawn(async move { tail.once(previous).await });
+        let task = tokio::spawn(async move {
+            // The server answers with an empty log then.
+            let nowhere = || "its pod is not on a node yet, so there is no log".to_owned();
+            if placed { tail.once(previous).await } else { Err(nowhere()) }
+        });
         async move { (source, heard, task) }
     });
     let mut reading = std::pin::pin!(reading.buffered(AT_ONCE));

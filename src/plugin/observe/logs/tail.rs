@@ -3,7 +3,6 @@
 use std::pin::pin;
 use std::time::Duration;
 
-use futures::AsyncBufReadExt as _;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
 use kube::Api;
@@ -11,8 +10,9 @@ use kube::api::LogParams;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep, timeout};
 
-use super::cursor::Cursor;
-use super::line::{Line, Splitter};
+use super::batch::Batches;
+use super::cursor::{Cursor, Novelty};
+use super::line::Line;
 use super::{Heard, Instance, Source};
 use crate::cluster::error::{is_forbidden, translate};
 
@@ -68,6 +68,7 @@ impl Tail {
             {
                 return;
             }
+            self.cursor.next_log();
             let Some(ended) = self.read(instance).await else { return };
             if self.heard.send(Heard::Ended(self.source.clone(), ended.clone())).await.is_err() {
                 return;
@@ -188,26 +189,14 @@ impl Tail {
             Err(error) => return End::Refused(translate(&error, "read its log").facts.join("; ")),
         };
         let mut reader = pin!(reader);
-        let mut splitter = Splitter::default();
-        loop {
-            let taken = match timeout(QUIET, reader.fill_buf()).await {
-                Ok(Ok(chunk)) => {
-                    splitter.feed(chunk);
-                    chunk.len()
-                }
-                Ok(Err(_)) | Err(_) => 0,
-            };
-            if taken == 0 {
-                break;
-            }
-            reader.consume_unpin(taken);
-            let lines = std::iter::from_fn(|| splitter.next_line());
-            if self.pass_on(lines.collect()).await.is_err() {
+        let mut batches = Batches::new(&mut reader, QUIET);
+        while let Some(raw) = batches.next().await {
+            if self.pass_on(raw).await.is_err() {
                 return End::Unheard;
             }
         }
         // A stream that broke ends in the middle of a line, which the next one brings whole. That of an ended start does not.
-        let rest = if follow { None } else { splitter.rest() };
+        let rest = if follow { None } else { batches.rest() };
         match self.pass_on(rest.into_iter().collect()).await {
             Ok(()) => End::Closed,
             Err(()) => End::Unheard,
@@ -218,15 +207,33 @@ impl Tail {
         // What the container wrote has a time stamp, but for the rest of a line that was too long to be held. What else has
         // none is the kubelet's own: that it cannot read the log.
         let written = |line: &Line| !line.stamp.is_empty() || line.text.len() > LONGEST_COMPLAINT;
-        let (lines, foreign): (Vec<Line>, Vec<Line>) = raw.into_iter().map(Line::parse).partition(written);
+        let (mut lines, mut foreign) = (Vec::with_capacity(raw.len()), Vec::new());
+        for line in raw.into_iter().map(Line::parse) {
+            if !written(&line) {
+                foreign.push(line);
+                continue;
+            }
+            match self.cursor.take(&line) {
+                Novelty::Repeated => continue,
+                Novelty::AfterGap => self.moved_away(&line).await?,
+                Novelty::New => {}
+            }
+            lines.push(line);
+        }
         for line in foreign.iter().filter(|line| !line.text.is_empty()) {
             let text = String::from_utf8_lossy(&line.text).into_owned();
             self.heard.send(Heard::Gap(self.source.clone(), text)).await.map_err(|_| ())?;
         }
-        let lines: Vec<Line> = lines.into_iter().filter(|line| self.cursor.is_new(line)).collect();
         if lines.is_empty() {
             return Ok(());
         }
         self.heard.send(Heard::Lines(self.source.clone(), lines)).await.map_err(|_| ())
+    }
+
+    /// Only a log's newest file can be read.
+    async fn moved_away(&self, line: &Line) -> Result<(), ()> {
+        let at = String::from_utf8_lossy(&line.stamp);
+        let text = format!("its log was rotated while the connection was gone; lines before {at} may be missing");
+        self.heard.send(Heard::Gap(self.source.clone(), text)).await.map_err(|_| ())
     }
 }

@@ -73,7 +73,8 @@ impl Picture {
             ));
         }
         for row in facts.claim_rows() {
-            objects.push((format!("pvc/{}", row.name), row.phase.clone(), row.capacity.clone(), row.phase != "Bound"));
+            let full = row.usage.is_some_and(|usage| usage.is_full());
+            objects.push((format!("pvc/{}", row.name), row.phase.clone(), row.room(), full || row.phase != "Bound"));
         }
         let incidents = facts.incidents();
         let newest = incidents.len().saturating_sub(EVENTS);

@@ -160,6 +160,7 @@ impl Step for Rebuild {
     async fn back(&self, run: &Run) -> Result<String> {
         let Some(examined) = run.memory.recall::<Examined>(EXAMINED)? else { return Ok(String::new()) };
         let agent = self.0.agent(run).await?;
+        self.0.end_earlier_work(&agent, &["rebuild", "verify"]).await?;
         // From a scratch volume it may have been on its way to the database's.
         let call = wire::Remove { paths: vec![self.0.new_file(&examined), self.0.spec.beside("new")] };
         agent.ask(call, None).await.map_err(|error| error.into_failure("remove the new file"))?;

@@ -10,12 +10,13 @@ mod writers;
 use std::sync::Arc;
 use std::time::Duration;
 
+use dbmig_wire as wire;
 use tokio::sync::Mutex;
 
 use super::examine::Examined;
 use super::space::{KeepOld, Place, Room};
 use super::spec::Spec;
-use crate::cluster::agent::Agent;
+use crate::cluster::agent::{Agent, AskError};
 use crate::cluster::helper::{Helper, WORK};
 use crate::cluster::volume::{Source, users};
 use crate::failure::Result;
@@ -64,6 +65,15 @@ impl Desk {
             return Ok(agent.clone());
         }
         Ok(agent.insert(self.bring_up(run).await?).clone())
+    }
+
+    /// Whatever a plugin that was killed has left at work on the database must not go on with it once that is taken back.
+    async fn end_earlier_work(&self, agent: &Agent, jobs: &[&str]) -> Result<()> {
+        let failed = |error: AskError| error.into_failure("end what was left at work on the database");
+        for job in jobs {
+            agent.end_job(job).await.map_err(failed)?;
+        }
+        agent.ask(wire::Alone { database: self.spec.database() }, None).await.map_err(failed)
     }
 
     /// The agent in a helper pod that has every volume which is needed from now on.

@@ -5,13 +5,15 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use k8s_openapi::api::core::v1::{Event, Pod};
-use kube::api::{Api, ListParams, LogParams};
+use kube::api::{Api, ListParams};
 use tokio::time::Instant;
 
 use super::Desk;
 use crate::cluster::pods::{Verdict, Wait, is_ready, statuses, why_not_ready};
 use crate::cluster::volume::mounts_source;
+use crate::command::kept_logs;
 use crate::failure::Result;
+use crate::observe::Start;
 use crate::plan::{ATTENTION, Look, Run, Step};
 
 /// How long a container without a readiness probe must run before it counts as Ready.
@@ -115,23 +117,13 @@ impl Await {
 /// Why a pod is not well: last lines of each container that is not ready, and the newest warnings. What may not be read is left out.
 async fn evidence(run: &Run, pod: &Pod) -> Vec<String> {
     let name = pod.metadata.name.clone().unwrap_or_default();
-    let pods: Api<Pod> = Api::namespaced(run.cluster.client.clone(), &run.namespace);
+    let sick: Vec<&str> = statuses(pod).filter(|status| !status.ready).map(|status| status.name.as_str()).collect();
     let mut lines = Vec::new();
-    for status in statuses(pod).filter(|status| !status.ready) {
-        let state = status.state.as_ref();
-        let has_log = state.is_some_and(|state| state.running.is_some() || state.terminated.is_some());
-        let ended_before = status.last_state.as_ref().is_some_and(|state| state.terminated.is_some());
-        if !has_log && !ended_before {
-            continue;
-        }
-        let params = LogParams {
-            container: Some(status.name.clone()),
-            previous: !has_log,
-            tail_lines: Some(LOG_LINES),
-            ..LogParams::default()
-        };
-        if let Ok(log) = pods.logs(&name, &params).await {
-            lines.extend(log.lines().map(|line| format!("{}: {line}", status.name)));
+    for mut log in kept_logs::last_said(run, std::slice::from_ref(pod), LOG_LINES).await {
+        log.narrow(&Start { since: None, tail: Some(LOG_LINES) });
+        let container = log.source.container();
+        if sick.contains(&container) {
+            lines.extend(log.lines.iter().map(|line| format!("{container}: {}", String::from_utf8_lossy(&line.text))));
         }
     }
     lines.extend(warnings(run, &name).await);

@@ -13,6 +13,9 @@ use crate::failure::{Failure, Result};
 use crate::plan::{Look, Run, Step};
 use crate::ui::human::bytes as size;
 
+/// Jobs that put a new file in place, or on its way there.
+const WAYS_INTO_PLACE: [&str; 2] = ["replace", "bring-over"];
+
 /// Copies the old file to where it is kept, when that is not beside the new one.
 pub(super) struct CopyOld(pub(super) Arc<Desk>);
 
@@ -103,17 +106,17 @@ impl Step for Swap {
     }
 
     async fn can_go_back(&self, run: &Run) -> Result<()> {
-        let examined: Option<Examined> = run.memory.recall(EXAMINED)?;
-        if self.0.is_swapped(run)? && examined.is_some_and(|examined| examined.keep_old == KeepOld::No) {
-            return Err(Failure::refused("the old file was not kept (--keep-old none), so it can't be put back")
-                .state("nothing was changed"));
+        let Some(examined) = run.memory.recall::<Examined>(EXAMINED)? else { return Ok(()) };
+        if examined.keep_old != KeepOld::No || !self.0.has_begun_to_replace(run, &examined).await? {
+            return Ok(());
         }
-        Ok(())
+        Err(Failure::refused("the old file was not kept (--keep-old none), so it can't be put back").state("nothing was changed"))
     }
 
     async fn back(&self, run: &Run) -> Result<String> {
         self.0.prove_stopped(run).await?;
         let agent = self.0.agent(run).await?;
+        self.0.end_earlier_work(&agent, &WAYS_INTO_PLACE).await?;
         let examined: Examined = run.memory.need(EXAMINED)?;
         if matches!(examined.keep_old, KeepOld::At(_)) {
             return self.0.put_copy_back(&agent, run).await;
@@ -168,6 +171,18 @@ impl Desk {
     /// Whether the new file is in place: from then on nothing before the swap is done again.
     pub(super) fn is_swapped(&self, run: &Run) -> Result<bool> {
         Ok(run.memory.recall::<bool>(SWAPPED)?.unwrap_or_default())
+    }
+
+    /// Whether the old file is not in its place any more, noted or not: the new one may be on its way there.
+    async fn has_begun_to_replace(&self, run: &Run, examined: &Examined) -> Result<bool> {
+        if self.is_swapped(run)? {
+            return Ok(true);
+        }
+        let agent = self.agent(run).await?;
+        self.end_earlier_work(&agent, &WAYS_INTO_PLACE).await?;
+        let call = Stat { paths: vec![self.spec.database()], hash: false };
+        let there = agent.ask(call, None).await.map_err(|error| error.into_failure("look at the database"))?;
+        Ok(there.files.into_iter().next().flatten().is_none_or(|there| there.inode != examined.inode))
     }
 
     fn note_swapped(&self, run: &Run) -> Result<String> {

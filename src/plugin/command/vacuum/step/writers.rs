@@ -11,6 +11,7 @@ use crate::cluster::helper::is_helper;
 use crate::cluster::pods::{Verdict, Wait};
 use crate::cluster::volume::{users, uses};
 use crate::cluster::workload::Kind;
+use crate::command::kept_logs;
 use crate::exit::Exit;
 use crate::failure::{Failure, Result};
 use crate::plan::{Look, Run, Step};
@@ -92,6 +93,7 @@ impl Step for Start {
 impl Desk {
     async fn stop_writers(&self, run: &Run) -> Result<()> {
         let spec = &self.spec;
+        kept_logs::keep(run, &self.other_users(run).await?).await;
         match spec.workload.kind {
             Kind::Pod => {
                 // After the pod was created again, and its saved spec forgotten, an undo stops that one.
@@ -157,8 +159,14 @@ impl Desk {
 
     /// A pod that uses the database's volume and is not the helper.
     async fn other_user(&self, run: &Run) -> Result<Option<Pod>> {
-        let users = users(&run.cluster, &run.namespace, &self.spec.mount.source).await?;
-        Ok(users.into_iter().find(|pod| self.is_other(pod)))
+        Ok(self.other_users(run).await?.pop())
+    }
+
+    /// All such pods.
+    async fn other_users(&self, run: &Run) -> Result<Vec<Pod>> {
+        let mut users = users(&run.cluster, &run.namespace, &self.spec.mount.source).await?;
+        users.retain(|pod| self.is_other(pod));
+        Ok(users)
     }
 
     fn uses_volume(&self, pod: &Pod) -> bool {
