@@ -1,8 +1,12 @@
-//! `cargo xtask test`: every test of the workspace, those on a cluster included.
+//! `cargo xtask test`: every test of the workspace, those on a cluster and those with real migration tools included.
+
+use std::process::{Command, Stdio};
+
+use std::process::Command;
 
 use crate::Outcome;
-use crate::cluster::Kubernetes;
-use crate::process::{cargo, heading, on_path, run as run_command};
+use crate::cluster::{Kubernetes, lab};
+use crate::process::{cargo, heading, on_path, root, run as run_command};
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -18,6 +22,9 @@ pub(crate) struct Args {
 
 pub(crate) fn run(args: &Args) -> Outcome {
     let cluster = Kubernetes::choose(args.context.as_deref(), args.yes)?;
+    if cluster.is_lab() {
+        run_command(Command::new(lab().with_file_name("databases").join("build")).stdout(Stdio::null()))?;
+    }
     heading(&format!("testing on {}", cluster.describe()));
     let mut tests = cargo();
     if on_path("cargo-nextest") {
@@ -26,5 +33,16 @@ pub(crate) fn run(args: &Args) -> Outcome {
         tests.args(["test", "--workspace", "--all-features", "--"]).args(&args.filters);
     }
     cluster.tell(&mut tests);
-    run_command(&mut tests)
+    with_tools(&mut tests)
+}
+
+/// Runs the tests with the migration tools installed and their databases up, which end with the tests.
+fn with_tools(tests: &mut Command) -> Outcome {
+    let scripts = root().join("tests/framework/tools");
+    let tools = root().join("target/test-tools");
+    heading("migration tools for the framework tests");
+    run_command(Command::new(scripts.join("up")).arg(&tools))?;
+    let outcome = run_command(tests.env("DBMIG_TEST_TOOLS", &tools));
+    run_command(Command::new(scripts.join("down")).arg(&tools))?;
+    outcome
 }

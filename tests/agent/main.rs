@@ -6,6 +6,7 @@ mod faults;
 mod file;
 mod mount;
 mod process;
+mod relay;
 mod session;
 #[allow(dead_code, reason = "other users of the generator take more of it")]
 #[path = "../support/upmeter.rs"]

@@ -5,6 +5,7 @@
 mod support;
 
 mod crash;
+mod database;
 mod engine;
 mod exec;
 mod fault;

@@ -165,7 +165,9 @@ impl Database for Db {
         self.script("BEGIN").await;
         for change in changes {
             let rows = match &self.engine {
-                Engine::Sqlite(connection) => connection.lock().unwrap().execute(&change.sql, []).map_err(failed).map(|rows| rows as u64),
+                Engine::Sqlite(connection) => {
+                    connection.lock().unwrap().execute(&change.sql, []).map_err(failed).map(|rows| rows as u64)
+                }
                 Engine::Postgres { client, .. } => client.execute(&change.sql, &[]).await.map_err(failed),
             };
             if rows != Ok(change.rows) {

@@ -1,10 +1,10 @@
 //! Frameworks whose tools can't be had here, by tables as their sources define them and rows as they leave them: golang-migrate,
 //! Flyway, Liquibase, Prisma, goose, sqlx, EF Core, Ecto, Rails, Laravel, Atlas.
 
+use dbmig::framework::Script;
 use dbmig::framework::{
     Available, Before, Effect, Evidence, Fate, Framework, LockKind, Remedy, Safety, Wish, recognise, repairs, wanted, weigh,
 };
-use dbmig::framework::Script;
 
 use super::database::Db;
 use super::repaired::{apply, one, only, proven, with_files};
@@ -127,7 +127,11 @@ async fn the_session_that_holds_the_lock_of_sqlx_is_found() {
 
 #[tokio::test]
 async fn the_sessions_that_hold_fixed_locks_are_found() {
-    let cases = [(Framework::Prisma, PRISMA, 72_707_369), (Framework::Goose, GOOSE, 4_097_083_626), (Framework::Atlas, ATLAS, 2_686_470_616)];
+    let cases = [
+        (Framework::Prisma, PRISMA, 72_707_369),
+        (Framework::Goose, GOOSE, 4_097_083_626),
+        (Framework::Atlas, ATLAS, 2_686_470_616),
+    ];
     for (framework, table, key) in cases {
         let db = Db::postgres().await;
         db.script(table).await;
@@ -138,7 +142,10 @@ async fn the_sessions_that_hold_fixed_locks_are_found() {
 #[tokio::test]
 async fn a_session_that_holds_the_whole_table_is_told_instead_of_waited_for() {
     let db = Db::postgres().await;
-    db.script(r#"CREATE TABLE "__EFMigrationsHistory" ("MigrationId" varchar(150) PRIMARY KEY, "ProductVersion" varchar(32) NOT NULL)"#).await;
+    db.script(
+        r#"CREATE TABLE "__EFMigrationsHistory" ("MigrationId" varchar(150) PRIMARY KEY, "ProductVersion" varchar(32) NOT NULL)"#,
+    )
+    .await;
     let session = db.session().await;
     session.batch_execute(r#"BEGIN; LOCK TABLE "__EFMigrationsHistory" IN ACCESS EXCLUSIVE MODE"#).await.unwrap();
     let state = only(&db, Framework::EfCore).await;
@@ -201,7 +208,8 @@ async fn the_session_that_holds_flyways_lock_is_found() {
     let db = Db::postgres().await;
     db.script(FLYWAY).await;
     // 77431708279161 and Java's "\"public\".\"flyway_schema_history\"".hashCode().
-    let hash = "\"public\".\"flyway_schema_history\"".bytes().fold(0_i32, |hash, byte| hash.wrapping_mul(31).wrapping_add(byte.into()));
+    let hash =
+        "\"public\".\"flyway_schema_history\"".bytes().fold(0_i32, |hash, byte| hash.wrapping_mul(31).wrapping_add(byte.into()));
     finds_its_session(&db, Framework::Flyway, 77_431_708_279_161 + i64::from(hash)).await;
 }
 
@@ -384,7 +392,10 @@ async fn atlas_is_found_in_its_own_schema_and_goes_on_by_itself() {
     db.script(ATLAS).await;
     let state = only(&db, Framework::Atlas).await;
     assert_eq!((state.table.to_string(), state.count), ("atlas_schema_revisions.atlas_schema_revisions".to_owned(), 1));
-    assert_eq!((state.failed[0].how.as_str(), state.failed[0].log.as_deref()), ("1 of its 3 statements ran", Some("ERROR: no: CREATE x")));
+    assert_eq!(
+        (state.failed[0].how.as_str(), state.failed[0].log.as_deref()),
+        ("1 of its 3 statements ran", Some("ERROR: no: CREATE x"))
+    );
     assert!(matches!(one(&state, &Evidence::default()).remedy, Remedy::Elsewhere { .. }));
 }
 
@@ -394,7 +405,10 @@ async fn a_migration_whose_statements_leave_no_names_is_not_judged() {
     dirty(&db, 3, "CREATE TABLE users (id int);").await;
     let scripts = [Script { path: "3_data.up.sql".into(), text: "UPDATE users SET id = 1;".into() }];
     let evidence = Evidence::of(Framework::GolangMigrate, &scripts);
-    assert_eq!(evidence.available.as_ref().unwrap()[0], Available { id: "3".into(), name: "data".into(), path: "3_data.up.sql".into() });
+    assert_eq!(
+        evidence.available.as_ref().unwrap()[0],
+        Available { id: "3".into(), name: "data".into(), path: "3_data.up.sql".into() }
+    );
     let mut state = recognise(&db).await.unwrap().remove(0);
     state.compare(&evidence);
     weigh(&db, &mut state, &evidence, &scripts).await.unwrap();

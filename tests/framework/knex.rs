@@ -40,7 +40,10 @@ async fn a_lock_left_by_a_killed_run_is_freed_only_when_its_holder_is_dead() {
     run.wait().unwrap();
     migration(&db, "2_slow", "knex.schema.createTable('slow', t => t.increments())");
     let said = node(&db, "knex", &["migrate:latest"]).badly();
-    assert!(said.lines().any(|line| log::explain(line).is_some_and(|meaning| meaning.framework == Some(Framework::Knex))), "{said}");
+    assert!(
+        said.lines().any(|line| log::explain(line).is_some_and(|meaning| meaning.framework == Some(Framework::Knex))),
+        "{said}"
+    );
 
     let (mut state, evidence) = with_files(&db, Framework::Knex, "migrations").await;
     assert_eq!((state.applied.len(), state.locks.len(), state.pending.as_ref().unwrap().len()), (1, 1, 1));

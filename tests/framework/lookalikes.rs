@@ -93,7 +93,8 @@ async fn a_hundred_thousand_rows_are_counted_and_the_newest_read() {
 #[tokio::test]
 async fn an_index_that_a_cut_off_build_left_is_noticed() {
     let db = Db::postgres().await;
-    db.script("CREATE TABLE alembic_version (version_num VARCHAR(32)); CREATE TABLE t (x int); INSERT INTO t VALUES (1), (1)").await;
+    db.script("CREATE TABLE alembic_version (version_num VARCHAR(32)); CREATE TABLE t (x int); INSERT INTO t VALUES (1), (1)")
+        .await;
     let session = db.session().await;
     session.batch_execute("CREATE UNIQUE INDEX CONCURRENTLY t_x ON t (x)").await.unwrap_err();
     let findings = only(&db, Framework::Alembic).await.findings();

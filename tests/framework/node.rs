@@ -55,9 +55,15 @@ async fn sequelize_is_read_and_believes_a_stamp() {
 async fn a_file_that_drizzle_passes_over_without_a_word_is_noticed() {
     for db in Db::each().await {
         let (driver, migrator) = if db.is_postgres() {
-            ("const {Client} = require('pg'); const client = new Client({host: process.env.PGHOST, user: 'dbmig', database: process.env.PGDATABASE})", "node-postgres")
+            (
+                "const {Client} = require('pg'); const client = new Client({host: process.env.PGHOST, user: 'dbmig', database: process.env.PGDATABASE})",
+                "node-postgres",
+            )
         } else {
-            ("const client = new (require('better-sqlite3'))('db.sqlite'); client.connect = async () => {}; client.end = async () => {}", "better-sqlite3")
+            (
+                "const client = new (require('better-sqlite3'))('db.sqlite'); client.connect = async () => {}; client.end = async () => {}",
+                "better-sqlite3",
+            )
         };
         let script = format!(
             "{driver}\nconst {{drizzle}} = require('drizzle-orm/{migrator}')\nconst {{migrate}} = require('drizzle-orm/{migrator}/migrator')\n\
@@ -66,7 +72,9 @@ async fn a_file_that_drizzle_passes_over_without_a_word_is_noticed() {
         db.write("run.js", &script);
         let dialect = if db.is_postgres() { "postgresql" } else { "sqlite" };
         let journal = |entries: &[(&str, u64)]| {
-            let entry = |(at, (tag, when)): (usize, &(&str, u64))| format!(r#"{{"idx":{at},"version":"7","when":{when},"tag":"{tag}","breakpoints":true}}"#);
+            let entry = |(at, (tag, when)): (usize, &(&str, u64))| {
+                format!(r#"{{"idx":{at},"version":"7","when":{when},"tag":"{tag}","breakpoints":true}}"#)
+            };
             let entries: Vec<String> = entries.iter().enumerate().map(entry).collect();
             format!(r#"{{"version":"7","dialect":"{dialect}","entries":[{}]}}"#, entries.join(","))
         };
@@ -75,12 +83,22 @@ async fn a_file_that_drizzle_passes_over_without_a_word_is_noticed() {
         db.write("d/meta/_journal.json", &journal(&[("0000_users", 1_700_000_000_000), ("0002_later", 1_700_000_000_002)]));
         node(&db, "node", &["run.js"]).well();
         db.write("d/0001_late_branch.sql", "CREATE TABLE late (id int);\n");
-        db.write("d/meta/_journal.json", &journal(&[("0000_users", 1_700_000_000_000), ("0001_late_branch", 1_700_000_000_001), ("0002_later", 1_700_000_000_002)]));
+        db.write(
+            "d/meta/_journal.json",
+            &journal(&[
+                ("0000_users", 1_700_000_000_000),
+                ("0001_late_branch", 1_700_000_000_001),
+                ("0002_later", 1_700_000_000_002),
+            ]),
+        );
         node(&db, "node", &["run.js"]).well();
         let (state, _) = with_files(&db, Framework::Drizzle, "d").await;
         assert_eq!((state.count, state.applied[0].at.as_deref()), (2, Some("2023-11-14T22:13:20Z")));
         let findings = state.findings();
-        assert!(findings[0].level == Level::Attention && findings[0].what.contains("0001_late_branch is not applied"), "{findings:?}");
+        assert!(
+            findings[0].level == Level::Attention && findings[0].what.contains("0001_late_branch is not applied"),
+            "{findings:?}"
+        );
     }
 }
 

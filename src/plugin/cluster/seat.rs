@@ -17,6 +17,8 @@ pub struct Seat {
     pub agent: Agent,
     /// The helper pod, when it is one: whoever sat down removes it.
     pub helper: Option<Helper>,
+    /// The agent is in the application's own container, and so has its environment.
+    pub in_container: bool,
     /// Where each mount is seen.
     roots: Vec<(Mount, String)>,
 }
@@ -52,6 +54,14 @@ impl Seat {
         }
     }
 
+    /// The path that the agent sees of a path that the application's container sees, if both see it.
+    #[must_use]
+    pub fn path_of(&self, path: &str) -> Option<String> {
+        let on = self.roots.iter().filter_map(|(mount, _)| Some((mount, mount.to_volume(path)?)));
+        let (mount, inside) = on.max_by_key(|(mount, _)| mount.path.len())?;
+        Some(self.path(mount, &inside))
+    }
+
     /// In a helper pod beside the pod's durable volumes.
     ///
     /// # Errors
@@ -64,7 +74,7 @@ impl Seat {
         {
             Ok(agent) => {
                 let roots = mounts.iter().map(|mount| (mount.clone(), format!("{VOLUMES}/{}", mount.volume))).collect();
-                Ok(Self { agent, helper: Some(helper), roots })
+                Ok(Self { agent, helper: Some(helper), in_container: false, roots })
             }
             Err(failure) => {
                 helper.delete(cluster).await?;
@@ -115,7 +125,7 @@ async fn in_container(cluster: &Cluster, pod: &Pod, container: &str, helper: &He
     let name = pod.metadata.name.as_deref().unwrap_or_default();
     let arch = node::arch(cluster, helper.node.as_deref()).await;
     let agent = Agent::install(cluster, &helper.namespace, name, container, &places(pod, container), &arch).await?;
-    Ok(Seat { agent, helper: None, roots: same_paths(mounts) })
+    Ok(Seat { agent, helper: None, in_container: true, roots: same_paths(mounts) })
 }
 
 async fn in_ephemeral(
@@ -133,7 +143,7 @@ async fn in_ephemeral(
     let arch = node::arch(cluster, helper.node.as_deref()).await;
     ephemeral::add(cluster, stop, pod, container, &helper.name, &helper.image).await?;
     let agent = Agent::install(cluster, &helper.namespace, name, &helper.name, &[ephemeral::WORK.to_owned()], &arch).await?;
-    Ok(Seat { agent, helper: None, roots: same_paths(mounts) })
+    Ok(Seat { agent, helper: None, in_container: false, roots: same_paths(mounts) })
 }
 
 fn same_paths(mounts: &[Mount]) -> Vec<(Mount, String)> {

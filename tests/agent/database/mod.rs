@@ -1,5 +1,6 @@
 //! What the agent does with SQLite databases, on real files.
 
+mod alter;
 mod compare;
 mod errors;
 mod fuzz;

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
-use dbmig_wire::{ErrorKind, Hello, Message, Punch, Rebuild, Replay, Request, Stat};
+use dbmig_wire::{Environment, ErrorKind, Hello, Message, Punch, Rebuild, Replay, Request, Stat, Variables};
 use tempfile::TempDir;
 
 use crate::process::{agent, database, error, give, last, line, messages, run, text};
@@ -321,4 +321,16 @@ fn a_rebuild_waits_for_another_one_of_the_same_database() {
     other.unlock().unwrap();
     assert!(matches!(last(&waiting.wait_with_output().unwrap()), Message::Done(_)));
     assert!(target.exists());
+}
+
+#[test]
+fn only_variables_that_are_asked_for_leave_the_pod() {
+    let mut command = agent(&["ask"]);
+    command.env_clear().env("DATABASE_URL", "x=y=z").env("App_Db_Host", "db").env("API_TOKEN", "hunter2");
+    let output = run(&mut command, &line(Environment { about: vec!["DATABASE".to_owned(), "DB".to_owned()] }));
+    let Message::Done(said) = last(&output) else { panic!("{:?}", last(&output)) };
+    let said: Variables = serde_json::from_value(said).unwrap();
+    let expected = [("App_Db_Host", "db"), ("DATABASE_URL", "x=y=z")].map(|(name, value)| (name.to_owned(), value.to_owned()));
+    assert_eq!(said.container, expected.into_iter().collect());
+    assert!(!format!("{said:?}").contains("x=y=z"));
 }

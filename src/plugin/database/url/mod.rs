@@ -6,7 +6,7 @@ mod tests;
 
 use std::fmt;
 
-pub(super) use self::parse::parts;
+pub(super) use self::parse::{engine, ini, mode, parts};
 use crate::cluster::relay::Endpoint;
 use crate::failure::{Failure, Result};
 

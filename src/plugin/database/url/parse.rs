@@ -20,7 +20,7 @@ pub(in crate::database) fn parts(text: &str) -> Result<Parts> {
     }
     match text.split_once("://") {
         Some((scheme, rest)) => url(engine(scheme).ok_or_else(unknown)?, rest),
-        None if text.contains(';') => {
+        None if is_ado(text) => {
             let pairs = ado(text)?;
             let engine = ado_engine(&pairs);
             Ok(Parts { engine, ..pairs_into_parts(pairs)? })
@@ -83,16 +83,19 @@ fn url(engine: Engine, rest: &str) -> Result<Parts> {
     let (login, rest) = login_of(rest);
     let (rest, query) = rest.split_once('?').map_or((rest, ""), |(rest, query)| (rest, query));
     let (hosts, database) = rest.split_once('/').map_or((rest, ""), |(hosts, database)| (hosts, database));
+    if !is_hosts(hosts) {
+        return Err(broken("its host has signs that no host has: a password must be percent-encoded"));
+    }
     let mut own = Parts { engine: Some(engine), ..Parts::default() };
     if let Some(login) = login {
         let (user, password) = login.split_once(':').map_or((login, None), |(user, password)| (user, Some(password)));
         own.user = some(decoded(user)?);
         own.password = password.map(decoded).transpose()?.map(Password::new);
     }
-    for host in hosts.split(',').filter(|host| !host.is_empty()) {
-        let (host, port) = host_and_port(host)?;
-        own.hosts.push(decoded(host)?);
-        own.ports.extend(port);
+    let hosts: Vec<_> = hosts.split(',').filter(|host| !host.is_empty()).map(host_and_port).collect::<Result<_>>()?;
+    own.hosts = hosts.iter().map(|(host, _)| decoded(host)).collect::<Result<_>>()?;
+    if hosts.iter().any(|(_, port)| port.is_some()) {
+        own.ports = hosts.iter().map(|(_, port)| port.unwrap_or(engine.port())).collect();
     }
     own.database = some(decoded(database.split_once('#').map_or(database, |(name, _)| name))?);
     let mut pairs = Vec::new();
@@ -106,19 +109,25 @@ fn url(engine: Engine, rest: &str) -> Result<Parts> {
 
 /// What is before the `@`. A password is often not encoded as it should be, so the last `@` counts that a host can follow.
 fn login_of(rest: &str) -> (Option<&str>, &str) {
-    let is_end = |c: char| matches!(c, '/' | '?' | '#');
-    let authority = rest.find(is_end).map_or(rest, |end| &rest[..end]);
-    let host_follows = |at: usize| {
-        let behind = &rest[at + 1..];
-        let host = behind.find(is_end).map_or(behind, |end| &behind[..end]);
-        !host.is_empty() && host.chars().all(|c| c.is_ascii_alphanumeric() || ".-_:,[]%".contains(c))
+    let behind = |at: usize| authority(&rest[at + 1..]);
+    let in_authority = authority(rest).rfind('@').filter(|at| is_hosts(behind(*at)));
+    let beyond = || {
+        let mut all = rest.match_indices('@').map(|(at, _)| at);
+        all.find(|at| !behind(*at).is_empty() && is_hosts(behind(*at)) && rest[..*at].contains(':'))
     };
-    let in_authority = authority.rfind('@');
-    let beyond = || rest.match_indices('@').map(|(at, _)| at).find(|at| host_follows(*at) && rest[..*at].contains(':'));
     match in_authority.or_else(beyond) {
         Some(at) => (Some(&rest[..at]), &rest[at + 1..]),
         None => (None, rest),
     }
+}
+
+fn authority(rest: &str) -> &str {
+    rest.find(['/', '?', '#']).map_or(rest, |end| &rest[..end])
+}
+
+/// Only what hosts and ports are made of.
+fn is_hosts(text: &str) -> bool {
+    text.chars().all(|c| c.is_ascii_alphanumeric() || ".-_:,[]%".contains(c))
 }
 
 fn host_and_port(text: &str) -> Result<(&str, Option<u16>)> {
@@ -202,6 +211,11 @@ fn conninfo(text: &str) -> Result<Pairs> {
     }
 }
 
+/// Pairs end at `;`: with libpq's blanks between them, the first `;` would have several of them before it.
+fn is_ado(text: &str) -> bool {
+    text.split_once(';').is_some_and(|(first, _)| first.matches('=').count() == 1)
+}
+
 /// ADO.NET's `Host=…;Username=…`; a value may be in quotes, and doubled quotes stand for one.
 fn ado(text: &str) -> Result<Pairs> {
     let mut pairs = Vec::new();
@@ -246,6 +260,20 @@ fn closing(text: &str, quote: char) -> Option<usize> {
         }
         from = at + 2;
     }
+}
+
+/// The first section of that name in an INI file such as libpq's service file.
+pub(in crate::database) fn ini(text: &str, section: &str) -> Result<Option<Parts>> {
+    let heading = format!("[{section}]");
+    let mut lines = text.lines().map(str::trim).skip_while(|line| *line != heading);
+    if lines.next().is_none() {
+        return Ok(None);
+    }
+    let own = lines.take_while(|line| !line.starts_with('[')).filter(|line| !line.is_empty() && !line.starts_with('#'));
+    let pairs = own.filter_map(|line| line.split_once('=')).map(|(key, value)| (key.trim().to_owned(), value.trim().to_owned()));
+    let mut parts = pairs_into_parts(pairs.collect())?;
+    parts.engine = Some(Engine::Postgres);
+    Ok(Some(parts))
 }
 
 /// Settings by their names in libpq, JDBC, ADO.NET and the drivers of MySQL. Others are no business of ours.

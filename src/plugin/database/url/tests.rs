@@ -28,7 +28,7 @@ fn every_way_to_write_a_server_down_is_understood() {
         ("postgresql+asyncpg://app:a@b@db/shop", Engine::Postgres, "app", "a@b", "db:5432", "shop"),
         ("postgres://app:a/b?c#d@db:6432/shop?sslmode=disable", Engine::Postgres, "app", "a/b?c#d", "db:6432", "shop"),
         ("POSTGRES://app@[fd00::7]:5433/shop", Engine::Postgres, "app", "", "[fd00::7]:5433", "shop"),
-        ("postgres://app@a:1,b:2,c/shop", Engine::Postgres, "app", "", "a:1 b:2 c:1", "shop"),
+        ("postgres://app@a:1,b:2,c/shop", Engine::Postgres, "app", "", "a:1 b:2 c:5432", "shop"),
         (
             "postgresql:///shop?host=/cloudsql/p:r:i&user=app",
             Engine::Postgres,

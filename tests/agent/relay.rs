@@ -1,0 +1,192 @@
+//! `dbmig-agent relay` against real sockets: what it says when it can't connect, and that it carries every byte and never stays.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{Shutdown, TcpListener, TcpStream};
+use std::os::unix::net::UnixListener;
+use std::process::{Child, ChildStdin, ChildStdout, ExitStatus};
+use std::thread;
+
+use dbmig_wire::{AgentError, Connected, ErrorKind, Message};
+use rand::RngExt as _;
+use sha2::{Digest, Sha256};
+
+use crate::process::agent;
+
+/// A relay that is connected.
+struct Relay {
+    child: Child,
+    to: ChildStdin,
+    from: BufReader<ChildStdout>,
+    connected: Connected,
+}
+
+fn start(address: &str) -> (Child, BufReader<ChildStdout>, Message) {
+    let mut child = agent(&["relay", address]).spawn().unwrap();
+    let mut from = BufReader::new(child.stdout.take().unwrap());
+    let mut line = String::new();
+    from.read_line(&mut line).unwrap();
+    let said = serde_json::from_str(&line).unwrap_or_else(|e| panic!("{line:?}: {e}"));
+    (child, from, said)
+}
+
+fn relay(address: &str) -> Relay {
+    let (mut child, from, said) = start(address);
+    let Message::Done(connected) = said else { panic!("{said:?}") };
+    Relay { to: child.stdin.take().unwrap(), child, from, connected: serde_json::from_value(connected).unwrap() }
+}
+
+fn refused(address: &str) -> AgentError {
+    let (mut child, mut from, said) = start(address);
+    let mut rest = Vec::new();
+    from.read_to_end(&mut rest).unwrap();
+    assert_eq!(rest, b"", "nothing follows what it could not do");
+    assert_eq!(child.wait().unwrap().code(), Some(1));
+    match said {
+        Message::Failed(error) => error,
+        other => panic!("{address}: {other:?}"),
+    }
+}
+
+/// A server for one connection, and its address.
+fn server() -> (TcpListener, String) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    (listener, address)
+}
+
+fn connected() -> (Relay, TcpStream) {
+    let (listener, address) = server();
+    let relay = relay(&address);
+    (relay, listener.accept().unwrap().0)
+}
+
+fn ended(mut relay: Relay) -> ExitStatus {
+    let mut rest = Vec::new();
+    relay.from.read_to_end(&mut rest).unwrap();
+    relay.child.wait().unwrap()
+}
+
+#[test]
+fn what_keeps_it_from_connecting_is_told_apart() {
+    let (listener, free) = server();
+    drop(listener);
+    let error = refused(&free);
+    assert_eq!((error.kind, error.message), (ErrorKind::Refused, format!("{free}: connection refused")));
+    let error = refused("no-such-name.invalid:5432");
+    assert_eq!(error.kind, ErrorKind::UnknownHost, "{error:?}");
+    assert!(error.message.starts_with("no-such-name.invalid: "), "{error:?}");
+    for nonsense in ["db", "db:port", "db:70000", ""] {
+        assert_eq!(refused(nonsense).kind, ErrorKind::BadRequest, "{nonsense:?}");
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let socket = folder.path().join("s").to_str().unwrap().to_owned();
+    assert_eq!(refused(&socket).kind, ErrorKind::NotFound);
+    drop(UnixListener::bind(&socket).unwrap());
+    assert_eq!(refused(&socket).kind, ErrorKind::Refused);
+}
+
+#[test]
+fn a_name_of_the_hosts_file_and_a_socket_lead_there() {
+    let (listener, address) = server();
+    let port = address.rsplit_once(':').unwrap().1;
+    let by_name = relay(&format!("localhost:{port}"));
+    assert_eq!(by_name.connected.to, address);
+    drop(listener);
+    let folder = tempfile::tempdir().unwrap();
+    let socket = folder.path().join("s").to_str().unwrap().to_owned();
+    let listener = UnixListener::bind(&socket).unwrap();
+    let mut by_socket = relay(&socket);
+    let mut served = listener.accept().unwrap().0;
+    by_socket.to.write_all(b"ping").unwrap();
+    let mut said = [0; 4];
+    served.read_exact(&mut said).unwrap();
+    served.write_all(b"pong").unwrap();
+    drop(served);
+    let mut answer = Vec::new();
+    by_socket.from.read_to_end(&mut answer).unwrap();
+    assert_eq!((&said, answer.as_slice()), (b"ping", b"pong".as_slice()));
+    assert!(by_socket.child.wait().unwrap().success());
+}
+
+/// Bytes of all kinds, line feeds and zeros too, both ways at once.
+#[test]
+fn every_byte_gets_through_both_ways_at_once() {
+    const BYTES: usize = 24 << 20;
+    let (mut relay, served) = connected();
+    let mut content = vec![0; BYTES];
+    rand::rng().fill(content.as_mut_slice());
+    let expected = Sha256::digest(&content);
+    let (mut reader, mut writer) = (served.try_clone().unwrap(), served);
+    let back = content.clone();
+    let answering = thread::spawn(move || writer.write_all(&back).and_then(|()| writer.shutdown(Shutdown::Write)));
+    let receiving = thread::spawn(move || {
+        let mut received = vec![0; BYTES];
+        reader.read_exact(&mut received).map(|()| Sha256::digest(&received))
+    });
+    let sending = thread::spawn(move || relay.to.write_all(&content).map(|()| relay.to));
+    let mut answered = vec![0; BYTES];
+    relay.from.read_exact(&mut answered).unwrap();
+    assert_eq!(Sha256::digest(&answered), expected);
+    assert_eq!(receiving.join().unwrap().unwrap(), expected);
+    answering.join().unwrap().unwrap();
+    drop(sending.join());
+    assert!(relay.child.wait().unwrap().success());
+}
+
+#[test]
+fn the_end_of_stdin_is_passed_on_and_the_last_answer_still_comes() {
+    let (relay, mut served) = connected();
+    let Relay { to, mut from, mut child, .. } = relay;
+    drop(to);
+    let mut asked = Vec::new();
+    served.read_to_end(&mut asked).unwrap();
+    served.write_all(b"bye").unwrap();
+    drop(served);
+    let mut answer = Vec::new();
+    from.read_to_end(&mut answer).unwrap();
+    assert_eq!((asked.as_slice(), answer.as_slice()), (b"".as_slice(), b"bye".as_slice()));
+    assert!(child.wait().unwrap().success());
+}
+
+#[test]
+fn it_does_not_stay_for_a_server_that_never_ends() {
+    let (relay, served) = connected();
+    let Relay { to, from, mut child, .. } = relay;
+    drop(to);
+    // The server keeps its side open and says nothing.
+    assert!(child.wait().unwrap().success());
+    drop((served, from));
+}
+
+#[test]
+fn it_ends_with_its_server_though_stdin_stays_open() {
+    let (relay, served) = connected();
+    drop(served);
+    assert!(ended(relay).success());
+    let (relay, served) = connected();
+    // A reset in place of an end.
+    rustix::net::sockopt::set_socket_linger(&served, Some(std::time::Duration::ZERO)).unwrap();
+    drop(served);
+    assert!(ended(relay).success());
+}
+
+#[test]
+fn it_ends_when_nobody_reads_it_any_more() {
+    let (relay, mut served) = connected();
+    let Relay { to, from, mut child, .. } = relay;
+    drop(from);
+    // It notices with the first bytes that it can't pass on.
+    let talking = thread::spawn(move || while served.write_all(&[7; 4096]).is_ok() {});
+    child.wait().unwrap();
+    talking.join().unwrap();
+    drop(to);
+}
+
+#[test]
+fn a_hang_up_ends_it_and_its_connection() {
+    let (mut relay, mut served) = connected();
+    let pid = rustix::process::Pid::from_child(&relay.child);
+    rustix::process::kill_process(pid, rustix::process::Signal::HUP).unwrap();
+    assert!(!relay.child.wait().unwrap().success());
+    assert_eq!(served.read(&mut [0; 8]).unwrap(), 0);
+}

@@ -1,0 +1,6 @@
+//! Real database servers that only a pod can reach, asked through the agent in another pod.
+
+mod find;
+mod mariadb;
+mod postgres;
+mod server;
