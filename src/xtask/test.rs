@@ -2,8 +2,6 @@
 
 use std::process::{Command, Stdio};
 
-use std::process::Command;
-
 use crate::Outcome;
 use crate::cluster::{Kubernetes, lab};
 use crate::process::{cargo, heading, on_path, root, run as run_command};

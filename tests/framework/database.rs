@@ -1,6 +1,7 @@
 //! Databases for the tests: a SQLite file, or a database of its own in the PostgreSQL that `tools/up` started.
 
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -23,19 +24,20 @@ pub(crate) struct Db {
 enum Engine {
     Sqlite(Mutex<rusqlite::Connection>),
     Postgres { client: Client, name: String },
+    MariaDb { name: String },
 }
 
 /// Folder that `tools/up` filled.
 pub(crate) fn tools() -> PathBuf {
     let default = concat!(env!("CARGO_MANIFEST_DIR"), "/target/test-tools");
     let folder = std::env::var_os("DBMIG_TEST_TOOLS").map_or_else(|| PathBuf::from(default), PathBuf::from);
-    assert!(folder.join("postgres").exists(), "run tests/framework/tools/up {} first", folder.display());
+    assert!(folder.join("servers").exists(), "run tests/framework/tools/up {} first", folder.display());
     folder
 }
 
 /// The socket's folder of the PostgreSQL.
 pub(crate) fn socket() -> String {
-    std::fs::read_to_string(tools().join("postgres")).unwrap().trim().to_owned()
+    std::fs::read_to_string(tools().join("servers")).unwrap().trim().to_owned()
 }
 
 async fn client(database: &str) -> Client {
@@ -46,6 +48,34 @@ async fn client(database: &str) -> Client {
     client
 }
 
+/// A name that no other test uses.
+fn unused_name() -> String {
+    static NUMBER: AtomicU32 = AtomicU32::new(0);
+    format!("t{}_{}", std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed))
+}
+
+/// The client with the mode that the plugin's own sessions have.
+fn mariadb_client(database: &str, sql: &str) -> Command {
+    let socket = format!("{}/mariadb.sock", socket());
+    let mut client = Command::new("mariadb");
+    client.args(["--no-defaults", "--batch", "-N", "-u", "root", "-S", &socket, "-e"]);
+    client
+        .arg(format!("SET SESSION sql_mode = '{MARIADB_MODE}'; {sql}"))
+        .arg(database)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    client
+}
+
+fn mariadb(database: &str, sql: &str) -> Result<String> {
+    let output = mariadb_client(database, sql).output().unwrap();
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    if output.status.success() { Ok(text(&output.stdout)) } else { Err(failed(text(&output.stderr))) }
+}
+
+/// As `src/plugin/database/mysql/session.rs` sets it.
+const MARIADB_MODE: &str = "ANSI_QUOTES,NO_BACKSLASH_ESCAPES,STRICT_ALL_TABLES,ONLY_FULL_GROUP_BY";
+
 impl Db {
     pub(crate) fn sqlite() -> Self {
         let folder = tempfile::tempdir().unwrap();
@@ -55,9 +85,7 @@ impl Db {
     }
 
     pub(crate) async fn postgres() -> Self {
-        static NUMBER: AtomicU32 = AtomicU32::new(0);
-        let name = format!("t{}_{}", std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed));
-        Self::postgres_named(&name).await
+        Self::postgres_named(&unused_name()).await
     }
 
     pub(crate) async fn postgres_named(name: &str) -> Self {
@@ -69,17 +97,34 @@ impl Db {
         Self { folder: tempfile::tempdir().unwrap(), url, engine }
     }
 
-    /// Both, for what must hold on either.
+    /// A database in the MariaDB, through its own client.
+    pub(crate) fn mariadb() -> Self {
+        let name = unused_name();
+        mariadb("mysql", &format!("CREATE DATABASE {name}")).unwrap();
+        Self { folder: tempfile::tempdir().unwrap(), url: String::new(), engine: Engine::MariaDb { name } }
+    }
+
+    /// SQLite and PostgreSQL, for what must hold on either and the tools can talk to.
     pub(crate) async fn each() -> [Self; 2] {
         [Self::sqlite(), Self::postgres().await]
+    }
+
+    /// One of each, for what must hold on all and needs no tool.
+    pub(crate) async fn all() -> [Self; 3] {
+        [Self::sqlite(), Self::postgres().await, Self::mariadb()]
     }
 
     /// Name of the PostgreSQL database.
     pub(crate) fn name(&self) -> &str {
         match &self.engine {
-            Engine::Postgres { name, .. } => name,
+            Engine::Postgres { name, .. } | Engine::MariaDb { name } => name,
             Engine::Sqlite(_) => panic!("a file has a path"),
         }
+    }
+
+    /// A session of MariaDB that runs a statement and then stays for a minute.
+    pub(crate) fn hold(&self, sql: &str) -> std::process::Child {
+        mariadb_client(self.name(), &format!("{sql}; SELECT SLEEP(60)")).spawn().unwrap()
     }
 
     /// Another session of the same PostgreSQL database.
@@ -96,6 +141,7 @@ impl Db {
         match &self.engine {
             Engine::Sqlite(connection) => connection.lock().unwrap().execute_batch(sql).unwrap(),
             Engine::Postgres { client, .. } => client.batch_execute(sql).await.unwrap(),
+            Engine::MariaDb { name } => drop(mariadb(name, sql).unwrap()),
         }
     }
 
@@ -132,11 +178,20 @@ fn shown(value: ValueRef<'_>) -> Value {
 #[async_trait]
 impl Database for Db {
     fn dialect(&self) -> Dialect {
-        if self.is_postgres() { Dialect::Postgres } else { Dialect::Sqlite }
+        match self.engine {
+            Engine::Sqlite(_) => Dialect::Sqlite,
+            Engine::Postgres { .. } => Dialect::Postgres,
+            Engine::MariaDb { .. } => Dialect::MariaDb,
+        }
     }
 
     async fn query(&self, sql: &str) -> Result<Vec<Vec<Value>>> {
         match &self.engine {
+            Engine::MariaDb { name } => {
+                let value = |text: &str| if text == "NULL" { Value::Null } else { json!(text) };
+                let answer = mariadb(name, &format!("START TRANSACTION READ ONLY; {sql}"))?;
+                Ok(answer.lines().map(|line| line.split('\t').map(value).collect()).collect())
+            }
             Engine::Sqlite(connection) => {
                 let connection = connection.lock().unwrap();
                 let mut statement = connection.prepare(sql).map_err(failed)?;
@@ -162,6 +217,9 @@ impl Database for Db {
     }
 
     async fn change(&self, changes: &[Change]) -> Result<()> {
+        if let Engine::MariaDb { name } = &self.engine {
+            return change_mariadb(name, changes);
+        }
         self.script("BEGIN").await;
         for change in changes {
             let rows = match &self.engine {
@@ -169,6 +227,7 @@ impl Database for Db {
                     connection.lock().unwrap().execute(&change.sql, []).map_err(failed).map(|rows| rows as u64)
                 }
                 Engine::Postgres { client, .. } => client.execute(&change.sql, &[]).await.map_err(failed),
+                Engine::MariaDb { .. } => Err(failed("has a way of its own")),
             };
             if rows != Ok(change.rows) {
                 self.script("ROLLBACK").await;
@@ -178,4 +237,15 @@ impl Database for Db {
         self.script("COMMIT").await;
         Ok(())
     }
+}
+
+/// Tries the changes and takes them back, and does them if each found as many rows as it should.
+fn change_mariadb(name: &str, changes: &[Change]) -> Result<()> {
+    let script: String = changes.iter().map(|change| format!("{}; SELECT ROW_COUNT();", change.sql)).collect();
+    let found = mariadb(name, &format!("START TRANSACTION; {script} ROLLBACK"))?;
+    let wanted: Vec<String> = changes.iter().map(|change| change.rows.to_string()).collect();
+    if found.lines().ne(wanted.iter().map(String::as_str)) {
+        return Err(failed(format!("{found:?} rows instead of {wanted:?}: {changes:?}")));
+    }
+    mariadb(name, &format!("START TRANSACTION; {script} COMMIT")).map(drop)
 }

@@ -1,6 +1,8 @@
 //! Frameworks whose tools can't be had here, by tables as their sources define them and rows as they leave them: golang-migrate,
 //! Flyway, Liquibase, Prisma, goose, sqlx, EF Core, Ecto, Rails, Laravel, Atlas.
 
+use dbmig::database::Database;
+use dbmig::database::Dialect;
 use dbmig::framework::Script;
 use dbmig::framework::{
     Available, Before, Effect, Evidence, Fate, Framework, LockKind, Remedy, Safety, Wish, recognise, repairs, wanted, weigh,
@@ -11,7 +13,7 @@ use super::repaired::{apply, one, only, proven, with_files};
 
 /// golang-migrate/migrate: `database/postgres/postgres.go` and `database/sqlite3/sqlite3.go`, `ensureVersionTable`.
 fn golang_migrate(db: &Db) -> &'static str {
-    if db.is_postgres() {
+    if db.dialect() != Dialect::Sqlite {
         "CREATE TABLE schema_migrations (version bigint not null primary key, dirty boolean not null);"
     } else {
         "CREATE TABLE schema_migrations (version uint64, dirty bool); CREATE UNIQUE INDEX version_unique ON schema_migrations (version);"
@@ -19,7 +21,7 @@ fn golang_migrate(db: &Db) -> &'static str {
 }
 
 async fn dirty(db: &Db, version: u32, effect: &str) {
-    let yes = if db.is_postgres() { "true" } else { "1" };
+    let yes = if db.dialect() == Dialect::Sqlite { "1" } else { "true" };
     db.script(&format!("{} INSERT INTO schema_migrations VALUES ({version}, {yes}); {effect}", golang_migrate(db))).await;
     db.write("m/1_users.up.sql", "CREATE TABLE users (id int);");
     db.write("m/0003_orders.up.sql", "CREATE TABLE orders (id int);\nCREATE INDEX orders_id ON orders (id);");
@@ -28,7 +30,7 @@ async fn dirty(db: &Db, version: u32, effect: &str) {
 
 #[tokio::test]
 async fn a_dirty_golang_migrate_goes_back_when_nothing_of_the_file_is_there() {
-    for db in Db::each().await {
+    for db in Db::all().await {
         dirty(&db, 3, "CREATE TABLE users (id int);").await;
         let (state, evidence) = with_files(&db, Framework::GolangMigrate, "m").await;
         assert_eq!(state.failed[0].before, Before::Migration("1".into()));
@@ -42,7 +44,7 @@ async fn a_dirty_golang_migrate_goes_back_when_nothing_of_the_file_is_there() {
 
 #[tokio::test]
 async fn a_dirty_golang_migrate_stays_when_all_of_the_file_is_there() {
-    for db in Db::each().await {
+    for db in Db::all().await {
         dirty(&db, 3, "CREATE TABLE users (id int); CREATE TABLE orders (id int); CREATE INDEX orders_id ON orders (id);").await;
         let (state, evidence) = with_files(&db, Framework::GolangMigrate, "m").await;
         assert!(matches!(state.failed[0].effect, Effect::Applied(_)), "{state:#?}");
@@ -54,7 +56,7 @@ async fn a_dirty_golang_migrate_stays_when_all_of_the_file_is_there() {
 
 #[tokio::test]
 async fn half_a_file_is_named_and_needs_a_person() {
-    for db in Db::each().await {
+    for db in Db::all().await {
         dirty(&db, 3, "CREATE TABLE users (id int); CREATE TABLE orders (id int);").await;
         let (state, evidence) = with_files(&db, Framework::GolangMigrate, "m").await;
         let list = repairs(&state, &evidence);
@@ -67,8 +69,20 @@ async fn half_a_file_is_named_and_needs_a_person() {
 }
 
 #[tokio::test]
+async fn a_way_down_that_was_cut_off_is_not_taken_for_a_way_up() {
+    // Down from 3, golang-migrate writes 1 and dirty before it begins.
+    for db in Db::all().await {
+        dirty(&db, 1, "CREATE TABLE users (id int); CREATE TABLE orders (id int); CREATE INDEX orders_id ON orders (id);").await;
+        let (state, evidence) = with_files(&db, Framework::GolangMigrate, "m").await;
+        let list = repairs(&state, &evidence);
+        assert!(list[0].because.contains("the way down of 3 was cut off"), "{list:#?}");
+        assert!(list[1..].iter().all(|repair| matches!(repair.safety, Safety::Force(_))), "{list:#?}");
+    }
+}
+
+#[tokio::test]
 async fn without_files_a_dirty_golang_migrate_is_never_guessed_at() {
-    for db in Db::each().await {
+    for db in Db::all().await {
         dirty(&db, 3, "CREATE TABLE users (id int);").await;
         let state = only(&db, Framework::GolangMigrate).await;
         let repair = one(&state, &Evidence::default());
@@ -80,7 +94,7 @@ async fn without_files_a_dirty_golang_migrate_is_never_guessed_at() {
 
 #[tokio::test]
 async fn the_first_migration_leaves_no_row_when_it_did_nothing() {
-    for db in Db::each().await {
+    for db in Db::all().await {
         dirty(&db, 1, "CREATE TABLE other (id int);").await;
         let (state, evidence) = with_files(&db, Framework::GolangMigrate, "m").await;
         let repair = proven(&state, &evidence);
@@ -178,7 +192,7 @@ const FLYWAY: &str = "CREATE TABLE flyway_schema_history (installed_rank INT NOT
 
 #[tokio::test]
 async fn flyways_failed_row_goes_when_nothing_of_the_script_is_there_and_turns_good_when_all_is() {
-    for db in Db::each().await {
+    for db in Db::all().await {
         db.script(FLYWAY).await;
         db.write("sql/V1__users.sql", "CREATE TABLE users (id int);");
         db.write("sql/V1_2__orders.sql", "CREATE TABLE orders (id int);");
@@ -216,15 +230,16 @@ async fn the_session_that_holds_flyways_lock_is_found() {
 #[tokio::test]
 async fn liquibases_lock_is_freed_as_its_own_command_does_it() {
     // liquibase/liquibase: CreateDatabaseChangeLogTableGenerator, CreateDatabaseChangeLogLockTableGenerator.
-    for db in Db::each().await {
+    for db in Db::all().await {
         let times = if db.is_postgres() { "TIMESTAMP" } else { "DATETIME" };
+        let locked = if db.dialect() == Dialect::MariaDb { "BIT(1)" } else { "BOOLEAN" };
         db.script(&format!(
             "CREATE TABLE databasechangelog (ID VARCHAR(255) NOT NULL, AUTHOR VARCHAR(255) NOT NULL, FILENAME VARCHAR(255) NOT NULL, DATEEXECUTED {times} NOT NULL, \
              ORDEREXECUTED INT NOT NULL, EXECTYPE VARCHAR(10) NOT NULL, MD5SUM VARCHAR(35), DESCRIPTION VARCHAR(255), COMMENTS VARCHAR(255), TAG VARCHAR(255), \
              LIQUIBASE VARCHAR(20), CONTEXTS VARCHAR(255), LABELS VARCHAR(255), DEPLOYMENT_ID VARCHAR(10));\
              INSERT INTO databasechangelog (ID, AUTHOR, FILENAME, DATEEXECUTED, ORDEREXECUTED, EXECTYPE, MD5SUM) VALUES \
              ('1', 'ann', 'db.xml', '2026-01-01 10:00:00', 1, 'EXECUTED', '9:abc'), ('2', 'ann', 'db.xml', '2026-01-01 10:00:01', 2, 'MARK_RAN', '9:def');\
-             CREATE TABLE databasechangeloglock (ID INT NOT NULL PRIMARY KEY, LOCKED BOOLEAN NOT NULL, LOCKGRANTED {times}, LOCKEDBY VARCHAR(255));\
+             CREATE TABLE databasechangeloglock (ID INT NOT NULL PRIMARY KEY, LOCKED {locked} NOT NULL, LOCKGRANTED {times}, LOCKEDBY VARCHAR(255));\
              INSERT INTO databasechangeloglock VALUES (1, TRUE, '2026-01-02 10:00:00', 'it''s-keeper-6f7b#prod (10.1.2.3)');"
         ))
         .await;
@@ -291,7 +306,7 @@ const GOOSE: &str = "CREATE TABLE goose_db_version (id integer PRIMARY KEY, vers
 
 #[tokio::test]
 async fn goose_counts_the_newest_row_of_a_version_and_tells_what_is_out_of_order() {
-    for db in Db::each().await {
+    for db in Db::all().await {
         db.script(GOOSE).await;
         for name in ["00001_a.sql", "00002_b.sql", "00003_c.go", "00004_d.sql"] {
             db.write(&format!("m/{name}"), "-- +goose Up\n");
@@ -370,7 +385,7 @@ async fn rails_is_known_by_its_second_table_and_its_lock_by_the_databases_name()
 #[tokio::test]
 async fn laravel_is_read_with_its_batches() {
     // laravel/framework: DatabaseMigrationRepository.
-    for db in Db::each().await {
+    for db in Db::all().await {
         db.script("CREATE TABLE migrations (id integer PRIMARY KEY, migration varchar(255) NOT NULL, batch integer NOT NULL); INSERT INTO migrations VALUES (1, '2014_10_12_000000_users', 1), (2, '2020_01_01_000000_orders', 2)").await;
         db.write("m/2014_10_12_000000_users.php", "");
         let (state, _) = with_files(&db, Framework::Laravel, "m").await;
@@ -413,4 +428,37 @@ async fn a_migration_whose_statements_leave_no_names_is_not_judged() {
     state.compare(&evidence);
     weigh(&db, &mut state, &evidence, &scripts).await.unwrap();
     assert_eq!(state.failed[0].effect, Effect::Unknown);
+}
+
+#[tokio::test]
+async fn the_session_that_holds_a_named_lock_of_mariadb_is_found_and_ended() {
+    // golang-migrate's name is the key of "database:table", Prisma's is fixed (`acquire_lock` of the MySQL flavour).
+    let db = Db::mariadb();
+    db.script("CREATE TABLE schema_migrations (version bigint not null primary key, dirty boolean not null)").await;
+    db.script(
+        "CREATE TABLE _prisma_migrations (id VARCHAR(36) PRIMARY KEY, checksum VARCHAR(64) NOT NULL, finished_at DATETIME(3), migration_name VARCHAR(255) NOT NULL, \
+         logs TEXT, rolled_back_at DATETIME(3), started_at DATETIME(3) NOT NULL DEFAULT CURRENT_TIMESTAMP(3), applied_steps_count INTEGER UNSIGNED NOT NULL DEFAULT 0)",
+    )
+    .await;
+    let mut sum = flate2::Crc::new();
+    sum.update(format!("{}:schema_migrations", db.name()).as_bytes());
+    let golang = sum.sum().wrapping_mul(1_486_364_155);
+    let mut holder = db.hold(&format!("SELECT GET_LOCK('{golang}', 1), GET_LOCK('prisma_migrate', 1)"));
+    let states = loop {
+        let states = recognise(&db).await.unwrap();
+        if states.iter().all(|state| state.locks.len() == 1) {
+            break states;
+        }
+        assert!(holder.try_wait().unwrap().is_none(), "the holder ended");
+        tokio::task::yield_now().await;
+    };
+    assert_eq!(states.iter().map(|state| state.framework.name()).collect::<Vec<_>>(), ["Prisma", "golang-migrate"]);
+    assert_eq!(states[0].locks[0].holder.user.as_deref(), Some("root"));
+    let list = repairs(&states[0], &Evidence::default());
+    let Remedy::Session { sql } = &list[0].remedy else { panic!("not the end of a session: {list:#?}") };
+    db.script(sql).await;
+    while recognise(&db).await.unwrap().iter().any(|state| !state.locks.is_empty()) {
+        tokio::task::yield_now().await;
+    }
+    holder.wait().unwrap();
 }

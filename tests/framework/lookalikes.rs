@@ -8,9 +8,9 @@ use super::repaired::{apply, only};
 
 #[tokio::test]
 async fn tables_of_applications_are_nobodys_bookkeeping() {
-    for db in Db::each().await {
+    for db in Db::all().await {
         db.script(
-            "CREATE TABLE tags (name text PRIMARY KEY); INSERT INTO tags VALUES ('red');\
+            "CREATE TABLE tags (name varchar(20) PRIMARY KEY); INSERT INTO tags VALUES ('red');\
              CREATE TABLE empty_tags (name text); CREATE TABLE releases (version text); INSERT INTO releases VALUES ('1.2.3');\
              CREATE TABLE schema_version (version integer PRIMARY KEY); INSERT INTO schema_version VALUES (7);\
              CREATE TABLE visits (id integer, timestamp bigint, name text); INSERT INTO visits VALUES (1, 5, 'ann');\
@@ -24,7 +24,7 @@ async fn tables_of_applications_are_nobodys_bookkeeping() {
 
 #[tokio::test]
 async fn several_frameworks_in_one_database_are_each_read() {
-    for db in Db::each().await {
+    for db in Db::all().await {
         db.script(
             "CREATE TABLE alembic_version (version_num VARCHAR(32)); INSERT INTO alembic_version VALUES ('a');\
              CREATE TABLE schema_migrations (version varchar(128) PRIMARY KEY); INSERT INTO schema_migrations VALUES ('20260101');\

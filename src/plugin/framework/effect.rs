@@ -24,13 +24,49 @@ pub async fn weigh(database: &dyn Database, state: &mut State, evidence: &super:
             state.failed[at].before = before;
             continue;
         }
-        let path = evidence.available.iter().flatten().find(|one| one.id == id).map(|one| &one.path);
-        let Some(script) = scripts.iter().find(|script| Some(&script.path) == path && script.path.ends_with(".sql")) else {
-            continue;
+        let effect = of_file(database, state, evidence, scripts, &id).await?;
+        state.failed[at].effect = match (state.framework, &effect) {
+            (Framework::GolangMigrate, Effect::Applied(_)) => {
+                way_down(database, state, evidence, scripts, &id).await?.unwrap_or(effect)
+            }
+            _ => effect,
         };
-        state.failed[at].effect = judge(database, state, &id, &script.text).await?;
     }
     Ok(())
+}
+
+async fn of_file(
+    database: &dyn Database,
+    state: &State,
+    evidence: &super::Evidence,
+    scripts: &[Script],
+    id: &str,
+) -> Result<Effect> {
+    let path = evidence.available.iter().flatten().find(|one| one.id == id).map(|one| &one.path);
+    match scripts.iter().find(|script| Some(&script.path) == path && script.path.ends_with(".sql")) {
+        Some(script) => judge(database, state, id, &script.text).await,
+        None => Ok(Effect::Unknown),
+    }
+}
+
+/// golang-migrate's row names, on the way down, the migration *before* the one that is reversed. So the next one must not be there
+/// if this one is to be the last.
+async fn way_down(
+    database: &dyn Database,
+    state: &State,
+    evidence: &super::Evidence,
+    scripts: &[Script],
+    id: &str,
+) -> Result<Option<Effect>> {
+    let mut after = evidence.available.iter().flatten().skip_while(|one| one.id != id).skip(1);
+    let Some(next) = after.next() else { return Ok(None) };
+    Ok(match of_file(database, state, evidence, scripts, &next.id).await? {
+        Effect::Applied(because) | Effect::Partly(because) => Some(Effect::Partly(format!(
+            "migration {id} is there, but {because}: the way down of {} was cut off, so {} may be the version that is true",
+            next.id, next.id
+        ))),
+        Effect::Unknown | Effect::NotApplied(_) => None,
+    })
 }
 
 /// Where the application is one whose migrations we know.

@@ -279,8 +279,11 @@ pub fn wanted(state: &State, evidence: &Evidence, wish: &Wish) -> std::result::R
             .find(|repair| repair.to.as_ref() == Some(to))
             .map(|repair| vec![repair])
             .ok_or_else(|| format!("no repair of {table} leads to {to}")),
+        Wish::Stamp(_) if state.unreadable.is_some() => {
+            Err(format!("{table} can't be read: {}", state.unreadable.as_deref().unwrap_or_default()))
+        }
         Wish::Stamp(id) => {
-            if state.unreadable.is_none() && state.applied.iter().any(|applied| applied.id == *id) && state.failed.is_empty() {
+            if state.applied.iter().any(|applied| applied.id == *id) && state.failed.is_empty() {
                 return Err(format!("{table} has {id} written down as applied already"));
             }
             let remedy = framework.books().stamp(state, id, evidence)?;

@@ -325,7 +325,7 @@ impl State {
 
     /// Takes in which migrations there are: what is pending, what comes before a failed one, what is
     /// applied and not there. Where more migrations are applied than were read, those that sort before the oldest that was
-    /// read count as applied.
+    /// read count as applied. Once for a state.
     pub fn compare(&mut self, evidence: &Evidence) {
         match (&evidence.graph, &evidence.available) {
             (Some(graph), _) => super::alembic::compare(self, graph),

@@ -243,7 +243,10 @@ pub(super) async fn find(database: &dyn Database, signatures: &[Signature]) -> R
     let conditions: Vec<String> = signatures.iter().map(Signature::condition).collect();
     let having = format!("COUNT(*) <= {MOST_COLUMNS} AND ({})", conditions.join(" OR "));
     let rows = ask(database, &catalogue(dialect, &having)).await?;
-    Ok(rows.into_iter().filter_map(|row| table(dialect, row)).collect())
+    let mut tables: Vec<Table> = rows.into_iter().filter_map(|row| table(dialect, row)).collect();
+    // Each server orders by rules of its own.
+    tables.sort_by(|left, right| (&left.schema, &left.name).cmp(&(&right.schema, &right.name)));
+    Ok(tables)
 }
 
 /// Schema, table, columns as `name:type|name:type`, whether it may be read, whether a session holds it for itself.
@@ -252,7 +255,7 @@ fn catalogue(dialect: Dialect, having: &str) -> String {
         Dialect::Sqlite => format!(
             "SELECT NULL, t, group_concat(c || ':' || k, '|'), 1, 0 FROM (SELECT m.name AS t, p.name AS c, p.type AS k \
              FROM sqlite_master AS m JOIN pragma_table_info(m.name) AS p WHERE m.type = 'table' ORDER BY m.name, p.cid) \
-             GROUP BY t HAVING {having} ORDER BY t"
+             GROUP BY t HAVING {having}"
         ),
         Dialect::Postgres => format!(
             "SELECT s, t, string_agg(c || ':' || k, '|' ORDER BY o), \
@@ -265,14 +268,14 @@ fn catalogue(dialect: Dialect, having: &str) -> String {
              JOIN pg_catalog.pg_attribute AS a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped \
              WHERE c.relkind IN ('r', 'p') AND n.nspname NOT IN ('pg_catalog', 'information_schema') \
              AND n.nspname NOT LIKE 'pg\\_t%') AS columns \
-             GROUP BY s, t, n, r HAVING {having} ORDER BY s, t"
+             GROUP BY s, t, n, r HAVING {having}"
         ),
         Dialect::Mysql | Dialect::MariaDb => format!(
             "SELECT NULL, t, GROUP_CONCAT(c, ':', k ORDER BY o SEPARATOR '|'), 1, 0 FROM \
              (SELECT col.TABLE_NAME AS t, col.COLUMN_NAME AS c, col.COLUMN_TYPE AS k, col.ORDINAL_POSITION AS o \
              FROM information_schema.COLUMNS AS col JOIN information_schema.TABLES AS tab \
              ON tab.TABLE_SCHEMA = col.TABLE_SCHEMA AND tab.TABLE_NAME = col.TABLE_NAME AND tab.TABLE_TYPE = 'BASE TABLE' \
-             WHERE col.TABLE_SCHEMA = DATABASE()) AS columns_of_tables GROUP BY t HAVING {having} ORDER BY t"
+             WHERE col.TABLE_SCHEMA = DATABASE()) AS columns_of_tables GROUP BY t HAVING {having}"
         ),
     }
 }

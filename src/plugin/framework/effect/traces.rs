@@ -174,6 +174,9 @@ fn steps(words: &[String]) -> Vec<Step> {
     let verb = plain.next().unwrap_or_default().to_lowercase();
     let kind = plain.next().unwrap_or_default().to_lowercase();
     let Some(name) = plain.next() else { return Vec::new() };
+    if name.eq_ignore_ascii_case("on") {
+        return Vec::new(); // CREATE INDEX ON t: the server makes up a name.
+    }
     let (schema, name) = split(name);
     match (verb.as_str(), kind.as_str()) {
         ("create", "table" | "view") => vec![(schema, Object::Table(name), true)],
