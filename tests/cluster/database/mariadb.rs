@@ -55,6 +55,7 @@ async fn it_is_asked_without_being_changed_and_changed_only_as_a_whole() {
         let failure = database.query(sql).await.unwrap_err();
         assert!(failure.message.contains(words), "{sql}: {failure:?}");
     }
+    assert_eq!(server.sql(CLIENT, "SHOW TABLES").trim(), "m\nold");
     let select = "SELECT version, dirty FROM m ORDER BY 1";
     let before = json!([[3, 0], [4, 1]]);
     for changes in [

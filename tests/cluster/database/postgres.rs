@@ -100,13 +100,13 @@ async fn a_slow_statement_and_a_lock_of_others_end_in_time_and_leave_nothing_beh
     let failure = database.query("SELECT pg_sleep(60)").await.unwrap_err();
     assert!(failure.message.contains("statement timeout"), "{failure:?}");
     let other = server.connect(URL, Limits::default()).await;
-    // Holds the lock for as long as it waits for itself.
+    // The first takes the lock, the second keeps it for a while.
     let holding = tokio::spawn(async move {
-        let hold = [change("UPDATE m SET dirty = (pg_sleep(8) IS NULL) WHERE version = 4", 1)];
-        other.change(&hold).await
+        let hold = ["UPDATE m SET dirty = false WHERE version = 4", "UPDATE m SET dirty = pg_sleep(8) IS NULL WHERE version = 4"];
+        other.change(&hold.map(|sql| change(sql, 1))).await
     });
     server.space.wait_for("the other session holds the row", || {
-        server.sql(CLIENT, "SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'UPDATE m%' AND state = 'active'").trim()
+        server.sql(CLIENT, "SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'UPDATE m%pg_sleep%' AND state = 'active'").trim()
             == "1"
     });
     let failure = database.change(&[change("DELETE FROM m WHERE version = 4", 1)]).await.unwrap_err();

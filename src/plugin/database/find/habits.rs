@@ -194,6 +194,7 @@ fn with_source_of_libpq(variables: &Variables) -> Option<(Parts, String)> {
 
 /// The whole, with libpq's variables for what is still missing once a service was looked up.
 pub(super) fn completed(parts: Parts, variables: &Variables) -> Result<Location> {
-    let parts = if parts.engine == Some(Engine::Postgres) { fill(parts, libpq(variables)) } else { parts };
+    let rest = Parts { service: None, ..libpq(variables) };
+    let parts = if parts.engine == Some(Engine::Postgres) { fill(parts, rest) } else { parts };
     parts.finish()
 }

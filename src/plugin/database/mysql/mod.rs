@@ -96,6 +96,8 @@ async fn open(relay: Relay, login: &Login<'_>, secure: Option<Secure<'_>>, limit
          SESSION lock_wait_timeout = {lock}, SESSION innodb_lock_wait_timeout = {lock}"
     );
     session.statement(&settings, 0).await?;
+    // For the session: a statement that ends the transaction by itself, as CREATE TABLE does, would write outside of one.
+    session.statement("SET SESSION TRANSACTION READ ONLY", 0).await?;
     let limit = match is_maria(&session) {
         true => format!("SET SESSION max_statement_time = {}", limits.statement.as_secs_f64()),
         false => format!("SET SESSION max_execution_time = {}", limits.statement.as_millis()),
