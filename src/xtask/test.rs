@@ -1,10 +1,10 @@
-//! `cargo xtask test`: every test of the workspace, those on a cluster included.
+//! `cargo xtask test`: every test of the workspace, those on a cluster and those with real migration tools included.
 
 use std::process::{Command, Stdio};
 
 use crate::Outcome;
 use crate::cluster::{Kubernetes, lab};
-use crate::process::{cargo, heading, on_path, run as run_command};
+use crate::process::{cargo, heading, on_path, root, run as run_command};
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -31,5 +31,16 @@ pub(crate) fn run(args: &Args) -> Outcome {
         tests.args(["test", "--workspace", "--all-features", "--"]).args(&args.filters);
     }
     cluster.tell(&mut tests);
-    run_command(&mut tests)
+    with_tools(&mut tests)
+}
+
+/// Runs the tests with the migration tools installed and their databases up, which end with the tests.
+fn with_tools(tests: &mut Command) -> Outcome {
+    let scripts = root().join("tests/framework/tools");
+    let tools = root().join("target/test-tools");
+    heading("migration tools for the framework tests");
+    run_command(Command::new(scripts.join("up")).arg(&tools))?;
+    let outcome = run_command(tests.env("DBMIG_TEST_TOOLS", &tools));
+    run_command(Command::new(scripts.join("down")).arg(&tools))?;
+    outcome
 }

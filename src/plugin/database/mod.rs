@@ -1,5 +1,6 @@
 //! How a database is asked, whatever it is and wherever it runs.
 
+mod dialect;
 pub mod find;
 pub mod mysql;
 pub mod postgres;

@@ -10,8 +10,7 @@ use crate::cluster::agent::Agent;
 use crate::cluster::image::ImagePod;
 use crate::failure::{Failure, Result};
 use crate::framework::golang_migrate::files::{Evidence, SUFFIX, migrations};
-use crate::framework::golang_migrate::judge;
-use crate::framework::{Recognised, Repair};
+use crate::framework::golang_migrate::verdict::{Recognised, Verdict, judge};
 use crate::shutdown::Stop;
 
 /// Where images put migrations when neither argument nor variable says so.
@@ -69,18 +68,18 @@ pub(crate) async fn reconsider(
     examined: &mut Examined,
 ) -> Result<()> {
     let (Some(migrator), Some(content)) = (&spec.migrator, &facts.content) else { return Ok(()) };
-    let Recognised::Known { state, repair: repair @ Repair::Refused { .. } } = &mut examined.framework else { return Ok(()) };
+    let Recognised::Known { state, repair: repair @ Verdict::Refused { .. } } = &mut examined.framework else { return Ok(()) };
     let (true, Some(version)) = (state.dirty, state.version) else { return Ok(()) };
     let judged = match read(cluster, stop, agent, spec, migrator, &state.table, version).await? {
         Ok(evidence) => judge(state, &content.schema, &evidence),
-        Err(because) => Repair::Refused { because: format!("{}; {because}", reason(repair)) },
+        Err(because) => Verdict::Refused { because: format!("{}; {because}", reason(repair)) },
     };
     *repair = judged;
     Ok(())
 }
 
-fn reason(repair: &Repair) -> &str {
-    if let Repair::Refused { because } = repair { because } else { "" }
+fn reason(repair: &Verdict) -> &str {
+    if let Verdict::Refused { because } = repair { because } else { "" }
 }
 
 /// Reads the files in a pod of the image and replays them beside the database.

@@ -11,7 +11,7 @@ use crate::cluster::agent::Agent;
 use crate::cluster::claim::Growth;
 use crate::database::sqlite::SqliteFile;
 use crate::failure::{Failure, Result};
-use crate::framework::{self, Recognised};
+use crate::framework::golang_migrate::verdict::{self, Recognised};
 use crate::ui::human::bytes as size;
 
 /// Everything that was decided about one database, and the figures behind it.
@@ -80,7 +80,7 @@ pub(super) async fn examine(agent: &Agent, spec: &Spec, quiescent: bool) -> Resu
     let measured =
         agent.ask(call, None).await.map_err(|error| refusal(error.into_failure(&format!("count the rows of {shown}"))))?;
     refuse_emptying(&rules, &measured.tables)?;
-    let framework = framework::recognise(&database, &content.schema).await?;
+    let framework = verdict::recognise(&database, &content.schema).await?;
     let sizes = Sizes {
         file: facts.file.bytes,
         expected: measured.expected_bytes,

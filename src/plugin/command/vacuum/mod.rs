@@ -18,7 +18,7 @@ use super::session::Session;
 use crate::cluster::volume::Source;
 use crate::exit::Exit;
 use crate::failure::{Failure, Result};
-use crate::framework::{Recognised, Repair};
+use crate::framework::golang_migrate::verdict::{Recognised, Verdict};
 use crate::plan::{Record, Step, Store};
 
 pub use space::{KeepOld, Place};
@@ -133,7 +133,7 @@ fn tell_result(session: &Session, record: &Record, spec: &spec::Spec) -> Result<
         crate::ui::human::bytes(proof.bytes)
     ));
     match &examined.framework {
-        Recognised::Known { repair: Repair::Set { to, because, .. }, .. } if spec.wishes.repair => {
+        Recognised::Known { repair: Verdict::Set { to, because, .. }, .. } if spec.wishes.repair => {
             let to = to.map_or_else(|| "no row (no migration applied)".to_owned(), |to| format!("version {to}, clean"));
             session.ui.say(&format!("golang-migrate: set to {to}: {because}"));
         }

@@ -8,7 +8,7 @@ use super::space::{KeepOld, Place, Room};
 use super::spec::Spec;
 use crate::command::session::Session;
 use crate::failure::Result;
-use crate::framework::{Recognised, Repair};
+use crate::framework::golang_migrate::verdict::{Recognised, Verdict};
 use crate::plan::Step;
 use crate::ui::human::{bytes as size, count, harmless};
 use crate::ui::{Report, Table};
@@ -198,13 +198,13 @@ fn framework(framework: &Recognised, wanted: bool) -> String {
         Recognised::None => "no bookkeeping table was recognised".to_owned(),
         Recognised::Other(name) => format!("{name}; left as it is"),
         Recognised::Known { state, repair } => match repair {
-            Repair::NotNeeded => state.in_words(),
-            Repair::Set { to, because, .. } => {
+            Verdict::NotNeeded => state.in_words(),
+            Verdict::Set { to, because, .. } => {
                 let to = to.map_or_else(|| "no row".to_owned(), |to| format!("version {to}"));
                 let how = if wanted { "set to" } else { "--repair would set it to" };
                 format!("{}; {how} {to}: {because}", state.in_words())
             }
-            Repair::Refused { because } => format!("{}; left as it is: {because}", state.in_words()),
+            Verdict::Refused { because } => format!("{}; left as it is: {because}", state.in_words()),
         },
     }
 }

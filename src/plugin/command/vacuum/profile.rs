@@ -3,9 +3,8 @@
 use dbmig_wire::{Rule, SchemaObject};
 use serde::{Deserialize, Serialize};
 
-use crate::database::Database;
+use crate::database::{Database, Dialect};
 use crate::failure::Result;
-use crate::framework::identifier;
 
 /// Seconds that upmeter's server may still re-sum: it accepts episodes up to a day late
 /// (deckhouse/deckhouse, `pkg/server/entity/episode.go`).
@@ -43,7 +42,7 @@ pub(super) async fn recognise(database: &dyn Database, schema: &[SchemaObject], 
             return Ok(Some(Profile { name: UPMETER.to_owned(), says: says.to_owned(), rules: Vec::new() }));
         }
     };
-    let newest = format!("SELECT max(timeslot) FROM {} WHERE typeof(timeslot) = 'integer'", identifier(fine));
+    let newest = format!("SELECT max(timeslot) FROM {} WHERE typeof(timeslot) = 'integer'", Dialect::Sqlite.identifier(fine));
     let newest = database.number(&newest).await?.unwrap_or(now);
     let older_than = now.min(newest) - STILL_RESUMMED;
     Ok(Some(Profile {

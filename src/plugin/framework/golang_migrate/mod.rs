@@ -7,12 +7,20 @@ pub mod files;
 #[cfg(test)]
 mod tests;
 mod upmeter;
+pub mod verdict;
 
-use dbmig_wire::{Change, SchemaObject};
-use serde_json::Value;
+use async_trait::async_trait;
+use dbmig_wire::SchemaObject;
 
-use super::{Recognised, Repair, State, columns, identifier};
-use crate::database::Database;
+use super::available::numbered;
+use super::lock::{Key, crc32};
+use super::repair::{Choice, Edit, either};
+use super::state::{Finding, Level};
+use super::table::{Column, Kind, Signature, is_true, read};
+use super::{
+    Applied, Available, Before, Books, Effect as Done, Evidence, Failed, Framework, Remedy, Repair, Script, State, Table,
+};
+use crate::database::{Database, Dialect};
 use crate::failure::Result;
 
 /// What the schema and the data say about a migration that was running.
@@ -23,82 +31,151 @@ enum Effect {
     Unclear(String),
 }
 
+pub(super) struct GolangMigrate;
+
 const NAME: &str = "golang-migrate";
 
-/// Whether these are the columns of its table (SQLite and others alike: exactly `version` and `dirty`).
-#[must_use]
-pub fn is_its_table(columns: &[String]) -> bool {
-    columns == ["version", "dirty"]
-}
-
-/// Reads the state, and works out what to do about a dirty one.
-///
-/// # Errors
-/// When the database can't be asked.
-pub async fn examine(database: &dyn Database, schema: &[SchemaObject], table: &str) -> Result<Recognised> {
-    let rows = database.query(&format!("SELECT version, dirty FROM {}", identifier(table))).await?;
-    let (version, dirty) = match rows.as_slice() {
-        [] => (None, false),
-        [row, ..] => (row.first().and_then(Value::as_i64), row.get(1).is_some_and(is_true)),
-    };
-    let state = State { framework: NAME.to_owned(), table: table.to_owned(), version, dirty };
-    let repair = match (rows.len(), version) {
-        (2.., _) => Repair::Refused {
-            because: format!("{table} has {} rows where golang-migrate keeps one: somebody edited it by hand", rows.len()),
-        },
-        (_, Some(version)) if dirty => repair(database, schema, table, version).await?,
-        _ => Repair::NotNeeded,
-    };
-    Ok(Recognised::Known { state, repair })
-}
-
-/// The driver writes a boolean, which SQLite keeps as 1 or 0; a file edited by hand may hold text.
-fn is_true(value: &Value) -> bool {
-    value.as_i64().is_some_and(|number| number != 0) || matches!(value.as_str(), Some("true" | "t" | "1"))
-}
-
-async fn repair(database: &dyn Database, schema: &[SchemaObject], table: &str, version: i64) -> Result<Repair> {
-    if schema.iter().all(|object| object.table == table || object.name.starts_with("sqlite_")) {
-        let because = "the database holds nothing but the bookkeeping: no migration took effect".to_owned();
-        return Ok(Repair::Set { to: None, because, changes: changes(table, version, None) });
+#[async_trait]
+impl Books for GolangMigrate {
+    fn framework(&self) -> Framework {
+        Framework::GolangMigrate
     }
-    if !upmeter::is_its_schema(schema) {
-        return Ok(Repair::Refused {
-            because: format!(
-                "migration {version} was running, and only its file tells whether it took effect: compare the schema with the file by hand, \
-                 then `migrate force` to the version that is really there"
-            ),
-        });
-    }
-    Ok(match upmeter::effect(database, schema, version).await? {
-        Effect::At { version: to, because } => Repair::Set { to, because, changes: changes(table, version, to) },
-        Effect::Unclear(because) => Repair::Refused { because },
-    })
-}
 
-/// What to do about a dirty version, judged by the image's migration files.
-#[must_use]
-pub fn judge(state: &State, schema: &[SchemaObject], evidence: &files::Evidence) -> Repair {
-    match evidence.effect(schema, &state.table) {
-        Effect::At { version: to, because } => {
-            Repair::Set { to, because, changes: changes(&state.table, evidence.version(), to) }
+    fn signature(&self) -> Signature {
+        Signature::exactly(&["version", "dirty"])
+    }
+
+    async fn read(&self, database: &dyn Database, state: &mut State, _found: &[Table]) -> Result<()> {
+        let rows = read(database, &state.table, &["version", "dirty"], "LIMIT 100").await?;
+        state.count = rows.len() as u64;
+        state.heads = rows.iter().filter_map(|row| row.first().cloned().flatten()).collect();
+        for (row, id) in rows.iter().zip(&state.heads) {
+            if is_true(row.get(1).and_then(Option::as_ref)) {
+                let how = "it, or its way down, began, and its end was never written down (dirty)";
+                state.failed.push(Failed::new(id, how));
+            } else {
+                state.applied.push(Applied { id: id.clone(), ..Applied::default() });
+            }
         }
-        Effect::Unclear(because) => Repair::Refused { because },
+        if rows.len() > 1 {
+            let what = format!("{} has {} rows where {NAME} keeps one: somebody edited it by hand", state.table, rows.len());
+            state.notes.push(Finding::new(Level::Broken, what));
+        }
+        Ok(())
     }
+
+    /// golang-migrate/migrate, `database/util.go`: the names joined by NUL, the database's last, times a salt.
+    fn lock(&self, table: &Table, database_name: &str) -> Option<Key> {
+        let key = |names: &str| crc32(names.as_bytes()).wrapping_mul(1_486_364_155);
+        match table.dialect {
+            Dialect::Sqlite => None,
+            Dialect::Postgres => {
+                let schema = table.schema.as_deref().unwrap_or_default();
+                Some(Key::Advisory(key(&format!("{schema}\0{}\0{database_name}", table.name)).into()))
+            }
+            Dialect::Mysql | Dialect::MariaDb => Some(Key::Named(key(&format!("{database_name}:{}", table.name)).to_string())),
+        }
+    }
+
+    fn repairs(&self, state: &State, _evidence: &Evidence) -> Vec<Repair> {
+        let [failed] = state.failed.as_slice() else { return Vec::new() };
+        if state.count == 1 { dirty(state, failed) } else { Vec::new() }
+    }
+
+    fn stamp(&self, state: &State, id: &str, _evidence: &Evidence) -> std::result::Result<Remedy, String> {
+        let to: i64 = id.parse().map_err(|_| format!("{NAME} counts versions by numbers, and {id} is none"))?;
+        match state.heads.as_slice() {
+            [] => Ok(insert(Edit::of(&state.table), to).done()),
+            [from] => Ok(set(&state.table, from, !state.failed.is_empty(), Some(to))),
+            _ => Err(format!("{} has {} rows where {NAME} keeps one: delete by hand what is not true", state.table, state.count)),
+        }
+    }
+
+    fn suffixes(&self) -> &'static [&'static str] {
+        &[files::SUFFIX]
+    }
+
+    fn available(&self, scripts: &[Script]) -> Vec<Available> {
+        numbered(scripts, self.suffixes(), true)
+    }
+}
+
+/// The ways out of a dirty version.
+fn dirty(state: &State, failed: &Failed) -> Vec<Repair> {
+    let set = |to: Option<i64>| set(&state.table, &failed.id, true, to);
+    let to =
+        |id: &str| Choice { what: format!("set the version to {id}, clean"), to: id.to_owned(), remedy: set(id.parse().ok()) };
+    let before = match &failed.before {
+        Before::Unknown => None,
+        Before::Nothing => Some(Choice {
+            what: "take the row away: no migration is applied".to_owned(),
+            to: "none".to_owned(),
+            remedy: set(None),
+        }),
+        Before::Migration(id) => Some(to(id)),
+    };
+    either(&format!("migration {} is dirty", failed.id), failed, to(&failed.id), before)
 }
 
 /// As `migrate force` does it: the row goes, and another comes unless no migration is applied at all.
-fn changes(table: &str, from: i64, to: Option<i64>) -> Vec<Change> {
-    let table = identifier(table);
-    let mut changes = vec![Change { sql: format!("DELETE FROM {table} WHERE version = {from} AND dirty <> 0"), rows: 1 }];
-    if let Some(to) = to {
-        changes.push(Change { sql: format!("INSERT INTO {table} (version, dirty) VALUES ({to}, 0)"), rows: 1 });
+fn set(table: &Table, from: &str, dirty: bool, to: Option<i64>) -> Remedy {
+    let state = match (table.dialect, dirty) {
+        (Dialect::Postgres, true) => "dirty",
+        (Dialect::Postgres, false) => "NOT dirty",
+        (_, true) => "dirty <> 0",
+        (_, false) => "dirty = 0",
+    };
+    let edit = Edit::of(table).delete(&format!("version = {from} AND {state}"), 1);
+    match to {
+        Some(to) => insert(edit, to).done(),
+        None => edit.done(),
     }
-    changes
+}
+
+fn insert(edit: Edit<'_>, to: i64) -> Edit<'_> {
+    let clean = if edit.dialect() == Dialect::Postgres { "FALSE" } else { "0" };
+    edit.insert(&[("version", to.to_string()), ("dirty", clean.to_owned())], &format!("version = {to}"))
+}
+
+/// Its table in a SQLite file.
+fn in_sqlite(name: &str) -> Table {
+    let column = |name: &str| Column { name: name.to_owned(), kind: Kind::Number };
+    let columns = vec![column("version"), column("dirty")];
+    Table { schema: None, name: name.to_owned(), dialect: Dialect::Sqlite, columns, obstacle: None }
+}
+
+/// What a dirty version has done to a SQLite database, where its schema is one that we know; `None` where it is not.
+///
+/// # Errors
+/// When the database can't be asked.
+pub(super) async fn known(
+    database: &dyn Database,
+    schema: &[SchemaObject],
+    table: &str,
+    version: i64,
+) -> Result<Option<(Done, Before)>> {
+    let before = |version: Option<i64>| version.map_or(Before::Nothing, |version| Before::Migration(version.to_string()));
+    Ok(effect(database, schema, table, version).await?.map(|effect| match effect {
+        Effect::At { version: Some(at), because } if at == version => (Done::Applied(because), Before::Unknown),
+        Effect::At { version, because } => (Done::NotApplied(because), before(version)),
+        Effect::Unclear(because) => (Done::Partly(because), Before::Unknown),
+    }))
+}
+
+async fn effect(database: &dyn Database, schema: &[SchemaObject], table: &str, version: i64) -> Result<Option<Effect>> {
+    if schema.iter().all(|object| object.table == table || object.name.starts_with("sqlite_")) {
+        let because = "the database holds nothing but the bookkeeping: no migration took effect".to_owned();
+        return Ok(Some(Effect::At { version: None, because }));
+    }
+    if !upmeter::is_its_schema(schema) {
+        return Ok(None);
+    }
+    upmeter::effect(database, schema, version).await.map(Some)
 }
 
 /// Whether a table of the schema has all the given columns.
 async fn has_columns(database: &dyn Database, table: &str, wanted: &[&str]) -> Result<bool> {
-    let found = columns(database, table).await?;
-    Ok(wanted.iter().all(|name| found.iter().any(|column| column == name)))
+    let sql = format!("SELECT lower(name) FROM pragma_table_info({})", Dialect::Sqlite.text(table));
+    let found = super::table::ask(database, &sql).await?;
+    Ok(wanted.iter().all(|name| found.iter().any(|row| row.first().and_then(Option::as_deref) == Some(name))))
 }

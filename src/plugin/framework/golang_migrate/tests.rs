@@ -6,7 +6,7 @@ use rusqlite::Connection;
 use rusqlite::types::ValueRef;
 use serde_json::{Value, json};
 
-use super::super::{Recognised, Repair, recognise};
+use super::verdict::{Recognised, Verdict, recognise};
 use crate::database::{Change, Database, Dialect};
 use crate::failure::{Failure, Result};
 
@@ -83,12 +83,12 @@ async fn repaired(dirty: i64, scripts: &[&str]) -> std::result::Result<Option<i6
     let row = format!("INSERT INTO schema_migrations VALUES ({dirty}, 1)");
     let all: Vec<&str> = [BOOKKEEPING, &row].into_iter().chain(scripts.iter().copied()).collect();
     match recognised(&all).await {
-        Recognised::Known { repair: Repair::Set { to, changes, .. }, state } => {
+        Recognised::Known { repair: Verdict::Set { to, changes, .. }, state } => {
             assert_eq!((state.version, state.dirty), (Some(dirty), true));
             assert_eq!(changes.len(), if to.is_some() { 2 } else { 1 });
             Ok(to)
         }
-        Recognised::Known { repair: Repair::Refused { because }, .. } => Err(because),
+        Recognised::Known { repair: Verdict::Refused { because }, .. } => Err(because),
         other => panic!("not a dirty golang-migrate database: {other:?}"),
     }
 }
@@ -185,5 +185,5 @@ async fn other_frameworks_and_none_are_told_apart() {
 #[tokio::test]
 async fn a_clean_database_needs_no_repair() {
     let clean = recognised(&[BOOKKEEPING, "INSERT INTO schema_migrations VALUES (3, 0)", ONE]).await;
-    assert!(matches!(clean, Recognised::Known { repair: Repair::NotNeeded, .. }), "{clean:?}");
+    assert!(matches!(clean, Recognised::Known { repair: Verdict::NotNeeded, .. }), "{clean:?}");
 }

@@ -10,7 +10,7 @@ use super::super::examine::{self, Examined};
 use super::super::space::{Place, Room};
 use super::{Desk, EXAMINED, NEW_HERE, PROOF, REBUILT};
 use crate::failure::{Failure, Result};
-use crate::framework::{Recognised, Repair};
+use crate::framework::golang_migrate::verdict::{Recognised, Verdict};
 use crate::plan::{ATTENTION, Look, Run, Step};
 use crate::ui::human::bytes as size;
 
@@ -177,7 +177,7 @@ impl Desk {
     fn unrepaired(&self, examined: &Examined) -> Option<String> {
         match &examined.framework {
             _ if !self.spec.wishes.repair => None,
-            Recognised::Known { state, repair: Repair::Refused { because } } => {
+            Recognised::Known { state, repair: Verdict::Refused { because } } => {
                 Some(format!("{} was left as it is: {because}", state.in_words()))
             }
             Recognised::Other(name) => {
@@ -191,7 +191,7 @@ impl Desk {
     /// Statements that set the framework's state right, when that was asked for and is proven.
     fn repair(&self, examined: &Examined) -> Vec<wire::Change> {
         match &examined.framework {
-            Recognised::Known { repair: Repair::Set { changes, .. }, .. } if self.spec.wishes.repair => changes.clone(),
+            Recognised::Known { repair: Verdict::Set { changes, .. }, .. } if self.spec.wishes.repair => changes.clone(),
             _ => Vec::new(),
         }
     }

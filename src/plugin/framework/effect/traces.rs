@@ -1,0 +1,270 @@
+//! The names that a migration's SQL makes and drops.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+/// Something with a name in a schema.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Object {
+    /// A table or a view.
+    Table(String),
+    /// An index.
+    Index(String),
+    /// A column of a table.
+    Column(String, String),
+}
+
+impl fmt::Display for Object {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Table(name) => write!(f, "table {name}"),
+            Self::Index(name) => write!(f, "index {name}"),
+            Self::Column(table, name) => write!(f, "column {table}.{name}"),
+        }
+    }
+}
+
+/// What is there, or gone, when the whole migration has run, and was the other way round before it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Trace {
+    pub(super) schema: Option<String>,
+    pub(super) object: Object,
+    pub(super) there: bool,
+}
+
+/// The traces of a script.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Traces {
+    pub(super) list: Vec<Trace>,
+    /// Its first statement leaves a trace: without one nothing has run.
+    pub(super) tells_begin: bool,
+    /// Its last statement leaves a trace: with all of them everything has run.
+    pub(super) tells_end: bool,
+}
+
+/// An object with its schema, and whether a statement makes it.
+type Step = (Option<String>, Object, bool);
+
+impl Traces {
+    /// Reads a script.
+    pub(super) fn of(sql: &str) -> Self {
+        let statements: Vec<Vec<Step>> =
+            statements(sql).iter().filter(|words| !is_frame(words)).map(|words| steps(words)).collect();
+        // The first step on a name tells how it was before, the last one how it is afterwards.
+        let mut first_and_last: BTreeMap<(Option<String>, Object), (bool, bool)> = BTreeMap::new();
+        for (schema, object, there) in statements.iter().flatten() {
+            first_and_last
+                .entry((schema.clone(), object.clone()))
+                .and_modify(|(_, last)| *last = *there)
+                .or_insert((*there, *there));
+        }
+        let telling =
+            |step: &Step| first_and_last.get(&(step.0.clone(), step.1.clone())).is_some_and(|(first, last)| first == last);
+        let tells = |steps: Option<&Vec<Step>>| steps.is_some_and(|steps| steps.iter().any(telling));
+        let (tells_begin, tells_end) = (tells(statements.first()), tells(statements.last()));
+        let list = first_and_last
+            .iter()
+            .filter(|(_, (first, last))| first == last)
+            .map(|((schema, object), (_, last))| Trace { schema: schema.clone(), object: object.clone(), there: *last })
+            .collect();
+        Self { list, tells_begin, tells_end }
+    }
+}
+
+/// What frames the work and does none.
+fn is_frame(words: &[String]) -> bool {
+    let first = words.first().map(|word| word.to_lowercase()).unwrap_or_default();
+    matches!(first.as_str(), "" | "begin" | "start" | "commit" | "end" | "set" | "pragma")
+}
+
+/// Statements as words: names without their quotes, brackets and commas apart, strings and comments left out.
+fn statements(sql: &str) -> Vec<Vec<String>> {
+    let (mut all, mut words, mut word) = (Vec::new(), Vec::new(), String::new());
+    let mut rest = sql;
+    while let Some(c) = rest.chars().next() {
+        if let Some(skipped) = skipped(rest) {
+            flush(&mut word, &mut words);
+            if rest.starts_with('\'') || rest.starts_with('$') {
+                words.push("''".to_owned());
+            }
+            rest = &rest[skipped..];
+            continue;
+        }
+        if let Some((name, length)) = quoted(rest) {
+            word.push_str(name);
+            rest = &rest[length..];
+            continue;
+        }
+        match c {
+            ';' => {
+                flush(&mut word, &mut words);
+                all.push(std::mem::take(&mut words));
+            }
+            '(' | ')' | ',' => {
+                flush(&mut word, &mut words);
+                words.push(c.to_string());
+            }
+            _ if c.is_whitespace() => flush(&mut word, &mut words),
+            _ => word.push(c),
+        }
+        rest = &rest[c.len_utf8()..];
+    }
+    flush(&mut word, &mut words);
+    all.push(words);
+    all.retain(|words| !words.is_empty());
+    all
+}
+
+fn flush(word: &mut String, words: &mut Vec<String>) {
+    if !word.is_empty() {
+        words.push(std::mem::take(word));
+    }
+}
+
+/// Length of the comment or string that a text begins with.
+fn skipped(text: &str) -> Option<usize> {
+    let to =
+        |end: &str, from: usize| text.get(from..).and_then(|rest| rest.find(end)).map_or(text.len(), |at| from + at + end.len());
+    if text.starts_with("--") {
+        return Some(to("\n", 2));
+    }
+    if text.starts_with("/*") {
+        return Some(to("*/", 2));
+    }
+    if text.starts_with('\'') {
+        return Some(to("'", 1));
+    }
+    // PostgreSQL's bodies of functions: $$ … $$ or $name$ … $name$.
+    let tag = text.strip_prefix('$')?.split_once('$')?.0;
+    let is_tag = tag.chars().all(|c| c.is_alphanumeric() || c == '_') && !tag.starts_with(|c: char| c.is_ascii_digit());
+    is_tag.then(|| to(&format!("${tag}$"), tag.len() + 2))
+}
+
+/// The quoted name that a text begins with, and its length.
+fn quoted(text: &str) -> Option<(&str, usize)> {
+    let end = match text.chars().next()? {
+        '"' => '"',
+        '`' => '`',
+        '[' => ']',
+        _ => return None,
+    };
+    let name = text[1..].split_once(end)?.0;
+    Some((name, name.len() + 2))
+}
+
+/// What a statement makes and drops.
+fn steps(words: &[String]) -> Vec<Step> {
+    let noise = [
+        "if",
+        "not",
+        "exists",
+        "only",
+        "concurrently",
+        "temp",
+        "temporary",
+        "unlogged",
+        "unique",
+        "or",
+        "replace",
+        "materialized",
+        "fulltext",
+    ];
+    let lower: Vec<String> = words.iter().map(|word| word.to_lowercase()).collect();
+    let mut plain = words.iter().zip(&lower).filter(|(_, lower)| !noise.contains(&lower.as_str())).map(|(word, _)| word.as_str());
+    let verb = plain.next().unwrap_or_default().to_lowercase();
+    let kind = plain.next().unwrap_or_default().to_lowercase();
+    let Some(name) = plain.next() else { return Vec::new() };
+    if name.eq_ignore_ascii_case("on") {
+        return Vec::new(); // CREATE INDEX ON t: the server makes up a name.
+    }
+    let (schema, name) = split(name);
+    match (verb.as_str(), kind.as_str()) {
+        ("create", "table" | "view") => vec![(schema, Object::Table(name), true)],
+        ("drop", "table" | "view") => vec![(schema, Object::Table(name), false)],
+        ("create", "index") => vec![(schema, Object::Index(name), true)],
+        ("drop", "index") => vec![(schema, Object::Index(name), false)],
+        ("alter", "table") => {
+            let rest: Vec<&str> = plain.collect();
+            clauses(&rest).into_iter().flat_map(|clause| altered(schema.as_ref(), &name, clause)).collect()
+        }
+        _ => Vec::new(),
+    }
+}
+
+fn split(name: &str) -> (Option<String>, String) {
+    match name.rsplit_once('.') {
+        Some((schema, name)) => (Some(schema.to_owned()), name.to_owned()),
+        None => (None, name.to_owned()),
+    }
+}
+
+/// The parts of an ALTER between its commas.
+fn clauses<'a>(words: &'a [&'a str]) -> Vec<&'a [&'a str]> {
+    let mut depth = 0_i32;
+    let parts = words.split(move |word| {
+        depth += i32::from(*word == "(") - i32::from(*word == ")");
+        depth == 0 && *word == ","
+    });
+    parts.collect()
+}
+
+fn altered(schema: Option<&String>, table: &str, clause: &[&str]) -> Vec<Step> {
+    let lower: Vec<String> = clause.iter().map(|word| word.to_lowercase()).collect();
+    let words: Vec<&str> = lower.iter().map(String::as_str).collect();
+    let column = |name: &str, there: bool| (schema.cloned(), Object::Column(table.to_owned(), name.to_owned()), there);
+    let named = |name: &str, there: bool| (schema.cloned(), Object::Table(name.to_owned()), there);
+    match words.as_slice() {
+        ["add", "column", ..] => clause.get(2).map(|name| column(name, true)).into_iter().collect(),
+        ["add", "constraint" | "primary" | "foreign" | "check" | "index" | "key" | "unique" | "(" | "partition", ..] => {
+            Vec::new()
+        }
+        ["add", _, ..] => vec![column(clause[1], true)],
+        ["drop", "column", ..] => clause.get(2).map(|name| column(name, false)).into_iter().collect(),
+        ["rename", "to" | "as", _] => vec![named(table, false), named(clause[2], true)],
+        ["rename", "column", _, "to", _] => vec![column(clause[2], false), column(clause[4], true)],
+        ["rename", _, "to", _] if words[1] != "constraint" => vec![column(clause[1], false), column(clause[3], true)],
+        _ => Vec::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn told(sql: &str) -> Vec<String> {
+        Traces::of(sql).list.iter().map(|trace| format!("{}{}", if trace.there { "+" } else { "-" }, trace.object)).collect()
+    }
+
+    #[test]
+    fn tables_indexes_and_columns_are_found_through_quotes_comments_and_options() {
+        let sql = "-- CREATE TABLE no (x);\nBEGIN; CREATE TABLE IF NOT EXISTS \"Users\" (id int, note text DEFAULT 'a;b -- c');\n\
+            /* DROP TABLE no; */ CREATE UNIQUE INDEX CONCURRENTLY users_id ON users (id);\n\
+            ALTER TABLE ONLY public.orders ADD COLUMN a numeric(1, 2), ADD b int, DROP COLUMN c, ADD CONSTRAINT k CHECK (a > 0); COMMIT;";
+        let wanted = ["+table Users", "+index users_id", "+column orders.a", "+column orders.b", "-column orders.c"];
+        assert_eq!(told(sql), wanted);
+    }
+
+    #[test]
+    fn what_is_rebuilt_under_its_name_tells_nothing() {
+        let sql = "CREATE TABLE new_t (x); INSERT INTO new_t SELECT x FROM t; DROP TABLE t; ALTER TABLE new_t RENAME TO t;";
+        assert_eq!(told(sql), Vec::<String>::new());
+    }
+
+    #[test]
+    fn a_statement_without_a_trace_at_an_end_leaves_that_end_open() {
+        let traces = Traces::of("CREATE TABLE a (x int); UPDATE a SET x = 1");
+        assert!(traces.tells_begin && !traces.tells_end, "{traces:?}");
+        let traces = Traces::of("UPDATE b SET x = 1; DROP TABLE a");
+        assert!(!traces.tells_begin && traces.tells_end, "{traces:?}");
+    }
+
+    #[test]
+    fn bodies_of_functions_are_not_read() {
+        assert_eq!(
+            told(
+                "CREATE FUNCTION f() RETURNS void AS $body$ BEGIN; DROP TABLE x; END $body$ LANGUAGE plpgsql; CREATE TABLE y (z int)"
+            ),
+            ["+table y"]
+        );
+    }
+}
