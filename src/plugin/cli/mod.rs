@@ -5,6 +5,7 @@
 pub mod completion;
 pub mod connection;
 pub mod database;
+pub mod doctor;
 pub mod duration;
 pub mod events;
 pub mod history;
@@ -53,6 +54,7 @@ pub enum Command {
     Logs(logs::Args),
     Status(status::Args),
     Events(events::Args),
+    Doctor(doctor::Args),
     Resume(resume::Args),
     Undo(undo::Args),
     History(history::Args),
@@ -70,6 +72,7 @@ impl Command {
             Self::Logs(_) => (Format::Table, false),
             Self::Status(args) => (args.output.format, args.output.no_headers),
             Self::Events(args) => (args.output.format, args.output.no_headers),
+            Self::Doctor(args) => (args.output.format, args.output.no_headers),
             Self::Resume(args) => (args.output.format, false),
             Self::Undo(args) => (args.output.format, false),
             Self::History(args) => (args.output.format, args.output.no_headers),

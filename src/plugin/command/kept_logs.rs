@@ -43,7 +43,7 @@ pub(super) async fn keep(run: &Run, pods: &[Pod]) {
         return;
     }
     let store = Store::new(run.cluster.client.clone(), &run.namespace, "");
-    let logs = last_said(run, pods, MOST_LINES).await;
+    let logs = last_said(&run.cluster.client, pods, MOST_LINES).await;
     if logs.is_empty() {
         return;
     }
@@ -67,12 +67,12 @@ pub(super) async fn keep(run: &Run, pods: &[Pod]) {
 
 /// What the containers of `pods` said last, as far as it can be read soon: of each container at most so many lines of its newest
 /// start, and as many of the one before, which tells why that one was needed.
-pub(super) async fn last_said(run: &Run, pods: &[Pod], lines: i64) -> Vec<Kept> {
+pub(super) async fn last_said(client: &kube::Client, pods: &[Pod], lines: i64) -> Vec<Kept> {
     let mut logs = Vec::new();
     let start = Start { since: None, tail: Some(lines) };
     let reading = async {
         for previous in [true, false] {
-            read(&run.cluster.client, pods, &Choice::all(), (start, previous), |heard| gather(&mut logs, heard)).await;
+            read(client, pods, &Choice::all(), (start, previous), |heard| gather(&mut logs, heard)).await;
         }
     };
     let whole = timeout(PATIENCE, reading).await.is_ok();

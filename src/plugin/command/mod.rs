@@ -2,12 +2,15 @@
 
 pub mod complete;
 pub mod completion;
+pub mod doctor;
 pub mod events;
 pub mod history;
 mod kept_logs;
 mod live_names;
 pub mod logs;
+mod migrations;
 mod operation;
+mod reach;
 mod report;
 pub mod resume;
 mod scope;
@@ -60,6 +63,7 @@ pub fn dispatch(command: Command, ctx: &Context) -> Result<Exit> {
         Command::Watch(args) => on_one_thread(ctx, watch::run(ctx, args)),
         Command::Logs(args) => on_one_thread(ctx, logs::run(ctx, args)),
         Command::Status(args) => on_one_thread(ctx, status::run(ctx, args)),
+        Command::Doctor(args) => on_runtime(ctx, doctor::run(ctx, args)),
         Command::Events(args) => on_one_thread(ctx, events::run(ctx, args)),
         Command::Resume(args) => on_runtime(ctx, resume::run(ctx, args)),
         Command::Undo(args) => on_runtime(ctx, undo::run(ctx, args)),

@@ -226,16 +226,22 @@ pub(super) const REPAIR: &str = "kubectl dbmig repair TARGET";
 pub(super) const HISTORY: &str = "kubectl dbmig history TARGET";
 
 impl Finding {
-    pub(super) fn new(level: Level, what: impl Into<String>) -> Self {
+    /// Nothing but what is so.
+    #[must_use]
+    pub fn new(level: Level, what: impl Into<String>) -> Self {
         Self { level, what: what.into(), evidence: None, next: Vec::new() }
     }
 
-    pub(super) fn evidence(mut self, evidence: impl Into<String>) -> Self {
+    /// What was seen.
+    #[must_use]
+    pub fn evidence(mut self, evidence: impl Into<String>) -> Self {
         self.evidence = Some(evidence.into());
         self
     }
 
-    pub(super) fn next(mut self, next: impl Into<String>) -> Self {
+    /// One more thing to type or to decide.
+    #[must_use]
+    pub fn next(mut self, next: impl Into<String>) -> Self {
         self.next.push(next.into());
         self
     }

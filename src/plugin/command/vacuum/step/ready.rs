@@ -119,7 +119,7 @@ async fn evidence(run: &Run, pod: &Pod) -> Vec<String> {
     let name = pod.metadata.name.clone().unwrap_or_default();
     let sick: Vec<&str> = statuses(pod).filter(|status| !status.ready).map(|status| status.name.as_str()).collect();
     let mut lines = Vec::new();
-    for mut log in kept_logs::last_said(run, std::slice::from_ref(pod), LOG_LINES).await {
+    for mut log in kept_logs::last_said(&run.cluster.client, std::slice::from_ref(pod), LOG_LINES).await {
         log.narrow(&Start { since: None, tail: Some(LOG_LINES) });
         let container = log.source.container();
         if sick.contains(&container) {

@@ -1,0 +1,120 @@
+//! The databases of a pod: reached or why not, and what their frameworks' books say.
+
+use serde::Serialize;
+
+use super::holders;
+use crate::cli::doctor::LookArgs;
+use crate::cluster::kind::TargetRef;
+use crate::command::migrations;
+use crate::command::reach::Reach;
+use crate::command::session::Session;
+use crate::database::Database;
+use crate::database::find::Found;
+use crate::failure::{Failure, Result};
+use crate::framework::{Evidence, Finding, Level, Script, State, recognise, weigh};
+
+/// A database that was looked at.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Looked {
+    /// As a URL without its password.
+    pub(super) location: String,
+    /// Where it was found.
+    pub(super) from: String,
+    /// It answered.
+    pub(super) reached: bool,
+    /// What its frameworks' books say.
+    pub(super) states: Vec<State>,
+}
+
+/// Looks at every database of a pod; what stands in the way becomes a finding.
+///
+/// # Errors
+/// The user asked to stop, or named migrations that can't be read.
+pub(super) async fn look(
+    session: &Session,
+    asked: &TargetRef,
+    look: &LookArgs,
+    findings: &mut Vec<Finding>,
+) -> Result<Vec<Looked>> {
+    let scripts = look.migrations.as_deref().map(migrations::read).transpose()?.unwrap_or_default();
+    session.ui.say(&format!("looking for the database of {asked}"));
+    let reach = match session.stop.interruptible(Reach::of(session, asked, look)).await? {
+        Ok(reach) => reach,
+        Err(failure) => {
+            findings.push(unseen(&failure));
+            return Ok(Vec::new());
+        }
+    };
+    let looked = session.stop.interruptible(all(session, &reach, look, &scripts, findings)).await;
+    reach.leave(session).await?;
+    looked
+}
+
+async fn all(session: &Session, reach: &Reach, look: &LookArgs, scripts: &[Script], findings: &mut Vec<Finding>) -> Vec<Looked> {
+    let found = match reach.find(session, look).await {
+        Ok(found) => found,
+        Err(failure) => {
+            findings.push(unseen(&failure));
+            return Vec::new();
+        }
+    };
+    if found.is_empty() {
+        let nothing = Finding::new(Level::Note, format!("no database of pod/{} was found", reach.target.pod_name()))
+            .evidence("looked at the variables of its containers, their Secrets and ConfigMaps, and its volumes")
+            .next("kubectl dbmig doctor TARGET --database URL");
+        findings.push(nothing);
+    }
+    let mut looked = Vec::new();
+    for one in found {
+        looked.push(of_one(session, reach, one, scripts, findings).await);
+    }
+    looked
+}
+
+async fn of_one(session: &Session, reach: &Reach, found: Found, scripts: &[Script], findings: &mut Vec<Finding>) -> Looked {
+    let (location, from) = (reach.shown(&found), found.from.clone());
+    let states = match reach.connect(&found).await {
+        Ok(database) => states(session, reach, &*database, scripts).await,
+        Err(unreached) => Err(unreached.into()),
+    };
+    match states {
+        Ok(states) => {
+            findings.extend(states.iter().flat_map(State::findings));
+            Looked { location, from, reached: true, states }
+        }
+        Err(failure) => {
+            findings.push(told(Level::Broken, &failure));
+            Looked { location, from, reached: false, states: Vec::new() }
+        }
+    }
+}
+
+async fn states(session: &Session, reach: &Reach, database: &dyn Database, scripts: &[Script]) -> Result<Vec<State>> {
+    let mut states = recognise(database).await?;
+    for state in &mut states {
+        let evidence = Evidence::of(state.framework, scripts);
+        state.compare(&evidence);
+        weigh(database, state, &evidence, scripts).await?;
+        for lock in &mut state.locks {
+            lock.fate = holders::fate(&session.cluster, &reach.target, lock).await;
+        }
+    }
+    Ok(states)
+}
+
+/// What keeps us from looking is no illness of the database.
+fn unseen(failure: &Failure) -> Finding {
+    let mut finding = told(Level::Attention, failure);
+    finding.what = format!("the database was not looked at: {}", finding.what);
+    finding
+}
+
+fn told(level: Level, failure: &Failure) -> Finding {
+    let finding = Finding::new(level, failure.message.clone());
+    let finding = match failure.facts.is_empty() {
+        true => finding,
+        false => finding.evidence(failure.facts.join("; ")),
+    };
+    failure.next.iter().fold(finding, Finding::next)
+}

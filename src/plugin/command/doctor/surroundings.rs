@@ -1,0 +1,89 @@
+//! What the cluster knows of a migration: states, last words in logs, events, Helm's own notes. Reads only.
+
+use std::collections::BTreeSet;
+
+use k8s_openapi::api::core::v1::{Pod, Secret};
+use kube::api::ListParams;
+use kube::{Api, ResourceExt as _};
+
+use crate::cluster::Cluster;
+use crate::cluster::pods::{is_ready, statuses};
+use crate::command::kept_logs::last_said;
+use crate::framework::log::explain;
+use crate::framework::{Finding, Level};
+use crate::observe::{Facts, Standing, Verdict};
+
+/// Last lines of each container in which known complaints are looked for.
+const LINES: i64 = 200;
+/// Releases that Helm left in the middle of something (helm.sh/helm, `pkg/release/v1/status.go`).
+const PENDING: &str = "owner=helm,status in (pending-install,pending-upgrade,pending-rollback)";
+
+/// Everything that is found without asking a database.
+pub(super) async fn look(cluster: &Cluster, facts: &Facts) -> Vec<Finding> {
+    let (logs, helm) = tokio::join!(of_logs(cluster, facts), of_helm(cluster, facts));
+    of_verdict(facts).into_iter().chain(logs).chain(of_events(facts)).chain(helm).collect()
+}
+
+fn of_verdict(facts: &Facts) -> Option<Finding> {
+    let verdict = Verdict::of(facts);
+    let level = match verdict.state {
+        Standing::Fine => return None,
+        Standing::Moving => Level::Note,
+        Standing::Wrong => Level::Broken,
+    };
+    Some(verdict.next.iter().fold(Finding::new(level, verdict.text), Finding::next))
+}
+
+/// Lines of containers that are not well, as far as it is known what they mean; the newest of each meaning.
+async fn of_logs(cluster: &Cluster, facts: &Facts) -> Vec<Finding> {
+    let sick: Vec<Pod> = facts.pods().filter(|pod| is_sick(pod)).cloned().collect();
+    let mut said = BTreeSet::new();
+    let mut findings = Vec::new();
+    for log in last_said(&cluster.client, &sick, LINES).await {
+        for line in log.lines.iter().rev() {
+            let text = String::from_utf8_lossy(&line.text);
+            let Some(meaning) = explain(&text).filter(|meaning| said.insert(meaning.means.clone())) else { continue };
+            findings
+                .push(Finding::new(Level::Broken, meaning.means).evidence(format!("{}: {text}", log.source)).next(meaning.next));
+        }
+    }
+    findings
+}
+
+fn is_sick(pod: &Pod) -> bool {
+    let over = pod.status.as_ref().is_some_and(|status| status.phase.as_deref() == Some("Succeeded"));
+    !over && (!is_ready(pod) || statuses(pod).any(|status| status.restart_count > 0))
+}
+
+/// Events that explain a failure and that the verdict has not told; each reason of an object once, the newest.
+fn of_events(facts: &Facts) -> Vec<Finding> {
+    let told = Verdict::of(facts).text;
+    let mut seen = BTreeSet::new();
+    let newest_first = facts.incidents().into_iter().rev();
+    let news = newest_first.filter(|incident| incident.explains && !told.contains(&incident.message));
+    news.filter(|incident| seen.insert((incident.object.clone(), incident.reason.clone())))
+        .take(5)
+        .map(|incident| Finding::new(Level::Note, format!("{}: {}: {}", incident.object, incident.reason, incident.message)))
+        .collect()
+}
+
+/// A release that was left pending refuses every upgrade. Who may not list Secrets is not told of any.
+async fn of_helm(cluster: &Cluster, facts: &Facts) -> Vec<Finding> {
+    let Some(namespace) = &facts.scope().namespace else { return Vec::new() };
+    let secrets: Api<Secret> = Api::namespaced(cluster.client.clone(), namespace);
+    let Ok(list) = secrets.list_metadata(&ListParams::default().labels(PENDING)).await else { return Vec::new() };
+    let of = |labels: &std::collections::BTreeMap<String, String>, key: &str| labels.get(key).cloned().unwrap_or_default();
+    list.items
+        .iter()
+        .map(|secret| {
+            let (release, status) = (of(secret.labels(), "name"), of(secret.labels(), "status"));
+            Finding::new(
+                Level::Attention,
+                format!("Helm release {release} is {status}: an upgrade of it was cut off, or still runs"),
+            )
+            .evidence(format!("secret/{}", secret.name_any()))
+            .next(format!("helm history {release} -n {namespace}"))
+            .next(format!("helm rollback {release} -n {namespace}"))
+        })
+        .collect()
+}
