@@ -24,6 +24,11 @@ fn vacuum_explains_every_flag() {
 }
 
 #[test]
+fn repair_explains_every_flag() {
+    insta::assert_snapshot!(before_connection(&help(&["repair", "--help"])));
+}
+
+#[test]
 fn resume_explains_every_flag() {
     insta::assert_snapshot!(before_connection(&help(&["resume", "--help"])));
 }

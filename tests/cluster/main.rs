@@ -13,6 +13,7 @@ mod fixtures;
 mod krew;
 mod observe;
 mod place;
+mod repair;
 mod roles;
 mod story;
 mod vacuum;

@@ -56,7 +56,8 @@ pub(crate) fn proven(state: &State, evidence: &Evidence) -> Repair {
 #[track_caller]
 pub(crate) fn one(state: &State, evidence: &Evidence) -> Repair {
     let list = repairs(state, evidence);
-    <[Repair; 1]>::try_from(list).map(|[repair]| repair).unwrap_or_else(|list| panic!("not one repair: {list:#?}"))
+    let [repair] = <[Repair; 1]>::try_from(list).unwrap_or_else(|list| panic!("not one repair: {list:#?}"));
+    repair
 }
 
 #[track_caller]

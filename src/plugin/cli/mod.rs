@@ -12,6 +12,7 @@ pub mod history;
 pub mod keep;
 pub mod logs;
 pub mod output;
+pub mod repair;
 pub mod resume;
 pub mod scope;
 pub mod status;
@@ -55,6 +56,7 @@ pub enum Command {
     Status(status::Args),
     Events(events::Args),
     Doctor(doctor::Args),
+    Repair(repair::Args),
     Resume(resume::Args),
     Undo(undo::Args),
     History(history::Args),
@@ -73,6 +75,7 @@ impl Command {
             Self::Status(args) => (args.output.format, args.output.no_headers),
             Self::Events(args) => (args.output.format, args.output.no_headers),
             Self::Doctor(args) => (args.output.format, args.output.no_headers),
+            Self::Repair(args) => (args.output.format, false),
             Self::Resume(args) => (args.output.format, false),
             Self::Undo(args) => (args.output.format, false),
             Self::History(args) => (args.output.format, args.output.no_headers),

@@ -1,12 +1,13 @@
 //! `kubectl dbmig undo`: what can be typed.
 
+use super::database::DatabaseArgs;
 use super::output::FormatArg;
 
 /// Take an operation back: finished or not, as long as its old data is kept
 ///
 /// Without an ID it takes the one unfinished operation of the namespace, if there is only one. What was written since is
 /// listed, and kept in a file beside the database.
-#[derive(clap::Args, Debug, Clone)]
+#[derive(clap::Args, Clone)]
 #[command(after_long_help = "\
 Examples:
   # Take the only unfinished operation of the namespace back
@@ -21,6 +22,9 @@ pub struct Args {
     /// Do not ask
     #[arg(short = 'y', long)]
     pub yes: bool,
+    #[allow(missing_docs, reason = "documented at its type")]
+    #[command(flatten)]
+    pub database: DatabaseArgs,
     #[allow(missing_docs, reason = "documented at its type")]
     #[command(flatten)]
     pub output: FormatArg,

@@ -1,16 +1,19 @@
 //! One file per command: what was typed → what is found → a plan → carried out → a report. This file only connects them.
 
+mod books;
 pub mod complete;
 pub mod completion;
 pub mod doctor;
 pub mod events;
 pub mod history;
+mod holders;
 mod kept_logs;
 mod live_names;
 pub mod logs;
 mod migrations;
 mod operation;
 mod reach;
+pub mod repair;
 mod report;
 pub mod resume;
 mod scope;
@@ -64,6 +67,7 @@ pub fn dispatch(command: Command, ctx: &Context) -> Result<Exit> {
         Command::Logs(args) => on_one_thread(ctx, logs::run(ctx, args)),
         Command::Status(args) => on_one_thread(ctx, status::run(ctx, args)),
         Command::Doctor(args) => on_runtime(ctx, doctor::run(ctx, args)),
+        Command::Repair(args) => on_runtime(ctx, repair::run(ctx, args)),
         Command::Events(args) => on_one_thread(ctx, events::run(ctx, args)),
         Command::Resume(args) => on_runtime(ctx, resume::run(ctx, args)),
         Command::Undo(args) => on_runtime(ctx, undo::run(ctx, args)),

@@ -1,5 +1,6 @@
 //! Starting, resuming and undoing an operation: what every changing command does around its own steps.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use dbmig_wire::Progress;
@@ -10,9 +11,11 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use super::session::Session;
-use super::vacuum;
+use super::{repair, vacuum};
 use crate::cluster::Cluster;
 use crate::cluster::access::who_am_i;
+use crate::cluster::volume::Source;
+use crate::database::find::Named;
 use crate::event::{Event, Events};
 use crate::exit::Exit;
 use crate::failure::{Failure, Result};
@@ -51,6 +54,15 @@ pub(super) fn new_id(command: &str) -> String {
 /// A name that [`new_id`] could have made.
 pub(super) fn looks_like_id(name: &str) -> bool {
     name.rsplit_once('-').is_some_and(|(_, tail)| tail.len() == LENGTH && tail.bytes().all(|letter| LETTERS.contains(&letter)))
+}
+
+/// Two operations on one volume exclude each other, whatever they were called on.
+pub(super) fn volume_lock(volume: &Source, pod: &str) -> String {
+    match volume {
+        Source::Claim(name) => format!("claim/{name}"),
+        Source::HostPath(path) => format!("hostpath/{path}"),
+        Source::WithPod(kind) => format!("{kind}/{pod}"),
+    }
 }
 
 /// Refuses when another operation on the same target runs or was left half-way.
@@ -138,7 +150,7 @@ pub(super) enum Direction {
 ///
 /// # Errors
 /// What the engine says; `Held` when a live process works on it.
-pub(super) async fn take_up(session: &Session, id: &str, direction: Direction) -> Result<Report> {
+pub(super) async fn take_up(session: &Session, id: &str, direction: Direction, database: Option<Named>) -> Result<Report> {
     let (cluster, namespace) = (&session.cluster, session.cluster.namespace.clone());
     let holder = holder(cluster, id).await;
     let store = Store::new(cluster.client.clone(), &namespace, &writer(&holder));
@@ -146,7 +158,7 @@ pub(super) async fn take_up(session: &Session, id: &str, direction: Direction) -
     let lock = LockName::known(&seen.lock);
     let lease = Lease::acquire(cluster.client.clone(), &namespace, &lock, &holder, |text| session.ui.say(&text)).await?;
     let record = store.adopt(id).await?;
-    let steps = steps(&record)?;
+    let Plan { steps, helper } = plan(&record, database)?;
     let (events, drawing) = drawn(session, store.clone(), id);
     let memory = Memory::new(record.memory.clone());
     let engine = Engine::new(store, record, steps, run(session, &namespace, id, memory, events, lease));
@@ -155,13 +167,30 @@ pub(super) async fn take_up(session: &Session, id: &str, direction: Direction) -
         Direction::Back => engine.take_back().await,
     };
     finished(drawing).await;
+    if let Some(helper) = helper {
+        helper.leave(cluster).await?;
+    }
     report
 }
 
-/// The steps of an operation, from its record. A new command is a new line here.
-fn steps(record: &Record) -> Result<Vec<Box<dyn Step>>> {
+/// The steps of an operation.
+struct Plan {
+    steps: Vec<Box<dyn Step>>,
+    /// What must go when this process is through with them, however they ended. A vacuum removes its own by a step.
+    helper: Option<Arc<repair::Desk>>,
+}
+
+/// The steps of an operation, from its record. A new command is a new line here. `database` is what the user named now.
+fn plan(record: &Record, database: Option<Named>) -> Result<Plan> {
     match record.command.as_str() {
-        vacuum::NAME => vacuum::steps(&record.spec),
+        vacuum::NAME if database.is_some() => {
+            Err(Failure::usage(format!("operation {} knows its database: leave --database and --database-from out", record.id)))
+        }
+        vacuum::NAME => Ok(Plan { steps: vacuum::steps(&record.spec)?, helper: None }),
+        repair::NAME => {
+            let desk = repair::desk(record, database)?;
+            Ok(Plan { steps: repair::steps(&desk), helper: Some(desk) })
+        }
         other => Err(Failure::failed(format!(
             "operation {} is a `{other}`, which this version of kubectl-dbmig does not know",
             record.id

@@ -1,17 +1,18 @@
 //! From what the user named to its databases, asked from inside its pod. What had to be brought there for the look goes again.
 
-use super::operation;
 use super::session::Session;
 use crate::cli::doctor::LookArgs;
+use crate::cluster::Cluster;
 use crate::cluster::helper::Helper;
 use crate::cluster::kind::TargetRef;
 use crate::cluster::seat::Seat;
 use crate::cluster::target::Target;
 use crate::cluster::volume::{Mount, Source, mounts};
-use crate::database::find::{self, Found, Subject};
+use crate::database::find::{self, Found, Named, Subject};
 use crate::database::url::Location;
 use crate::database::{self, Database, Limits, Unreached};
 use crate::failure::Result;
+use crate::shutdown::Stop;
 use crate::ui::human::harmless;
 
 /// A pod with our binary in or beside it.
@@ -21,43 +22,64 @@ pub(super) struct Reach {
 }
 
 impl Reach {
-    /// Looks the target up and brings our binary there: into its running container, else into an ephemeral one, else into a
-    /// helper pod beside its volumes, from which only what other pods reach can be reached.
+    /// Looks the target up, says what was decided about it, and brings our binary there.
     ///
     /// # Errors
     /// Nothing of that name; no place for our binary, with each way that was tried.
-    pub(super) async fn of(session: &Session, asked: &TargetRef, look: &LookArgs) -> Result<Self> {
-        let (cluster, stop) = (&session.cluster, &session.stop);
-        let target = Target::resolve(cluster, asked, look.container.as_deref()).await?;
+    pub(super) async fn of(session: &Session, asked: &TargetRef, look: &LookArgs, id: &str) -> Result<Self> {
+        let target = Target::resolve(&session.cluster, asked, look.container.as_deref()).await?;
         for notice in &target.notices {
             session.ui.say(&harmless(notice));
         }
+        Self::beside(&session.cluster, &session.stop, target, &look.helper_image, id).await
+    }
+
+    /// Brings our binary to a target: into its running container, else into an ephemeral one, else into a helper pod beside
+    /// its volumes, from which only what other pods reach can be reached. `id` is part of the helper's name.
+    ///
+    /// # Errors
+    /// No place for our binary, with each way that was tried.
+    pub(super) async fn beside(cluster: &Cluster, stop: &Stop, target: Target, image: &str, id: &str) -> Result<Self> {
         let all = mounts(&target.pod, Some(&target.container));
         let mounts: Vec<Mount> = all.into_iter().filter(|mount| !matches!(mount.source, Source::WithPod(_))).collect();
-        let id = operation::new_id("look");
-        let helper = Helper::beside(&target.pod, &target.container, &id, &look.helper_image, &mounts);
+        let helper = Helper::beside(&target.pod, &target.container, id, image, &mounts);
         let seat = Seat::beside(cluster, stop, &target.pod, &target.container, helper, &mounts).await?;
         Ok(Self { target, seat })
     }
 
-    /// The databases that the pod is told of, or the one that the user named.
+    /// The databases that the pod is told of, or the one that was named.
     ///
     /// # Errors
     /// What was named is none, or the pod can't be asked.
-    pub(super) async fn find(&self, session: &Session, look: &LookArgs) -> Result<Vec<Found>> {
+    pub(super) async fn find(&self, cluster: &Cluster, named: Option<&Named>) -> Result<Vec<Found>> {
         let target = &self.target;
         let subject = Subject { namespace: &target.namespace, pod: &target.pod, container: &target.container };
-        match look.database.clone().named() {
-            Some(named) => Ok(vec![find::named(&session.cluster, &subject, &self.seat, &named).await?]),
-            None => find::all(&session.cluster, &subject, &self.seat).await,
+        match named {
+            Some(named) => Ok(vec![find::named(cluster, &subject, &self.seat, named).await?]),
+            None => find::all(cluster, &subject, &self.seat).await,
         }
     }
 
     /// How one of them is shown: a file by the path that the application knows it by.
     pub(super) fn shown(&self, found: &Found) -> String {
-        let Location::File(path) = &found.location else { return found.location.to_string() };
-        let located = self.seat.locate(path).and_then(|(mount, inside)| mount.to_container(&inside));
-        format!("sqlite:{}", located.as_ref().unwrap_or(path))
+        self.as_seen_by_application(found).location.to_string()
+    }
+
+    /// The same database as the application knows it; not for [`Reach::connect`].
+    pub(super) fn as_seen_by_application(&self, found: &Found) -> Found {
+        let mut found = found.clone();
+        if let Location::File(path) = &mut found.location
+            && let Some(known) = self.seat.locate(path).and_then(|(mount, inside)| mount.to_container(&inside))
+        {
+            *path = known;
+        }
+        found
+    }
+
+    /// The volume that a file is on; `None` for a server, and for a file on none.
+    pub(super) fn volume(&self, found: &Found) -> Option<&Source> {
+        let Location::File(path) = &found.location else { return None };
+        self.seat.locate(path).map(|(mount, _)| &mount.source)
     }
 
     /// Opens one of them.
@@ -72,9 +94,9 @@ impl Reach {
     ///
     /// # Errors
     /// When the API server refuses.
-    pub(super) async fn leave(&self, session: &Session) -> Result<()> {
+    pub(super) async fn leave(&self, cluster: &Cluster) -> Result<()> {
         match &self.seat.helper {
-            Some(helper) => helper.delete(&session.cluster).await,
+            Some(helper) => helper.delete(cluster).await,
             None => Ok(()),
         }
     }

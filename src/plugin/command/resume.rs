@@ -27,7 +27,7 @@ pub async fn run(ctx: &Context, args: Args) -> Result<Exit> {
     if !args.yes && !session.ui.confirm(&session.stop, "Go on?").await? {
         return Err(Failure::refused("not confirmed").state("nothing was changed"));
     }
-    let report = operation::take_up(session, &record.id, Direction::Forth).await?;
+    let report = operation::take_up(session, &record.id, Direction::Forth, args.database.named()).await?;
     Ok(super::report::conclude(session, &report))
 }
 

@@ -33,6 +33,6 @@ pub async fn run(ctx: &Context, args: Args) -> Result<Exit> {
     if !yes && !session.ui.confirm(&session.stop, "Take it back?").await? {
         return Err(Failure::refused("not confirmed").state("nothing was changed"));
     }
-    let report = operation::take_up(session, &record.id, Direction::Back).await?;
+    let report = operation::take_up(session, &record.id, Direction::Back, args.database.named()).await?;
     Ok(super::report::conclude(session, &report))
 }

@@ -24,6 +24,21 @@ impl Ui {
         Ok(answer.is_some_and(|answer| matches!(answer.to_lowercase().as_str(), "y" | "yes")))
     }
 
+    /// Asks for a word to be typed, for what may do harm; anything else is no.
+    ///
+    /// # Errors
+    /// As [`Ui::confirm`].
+    pub async fn confirm_by_typing(&self, stop: &Stop, question: &str, word: &str) -> Result<bool> {
+        if !self.can_ask() {
+            return Err(Failure::refused(format!("cannot ask \"{}\": there is no terminal", harmless(question)))
+                .state("nothing was changed")
+                .next("pass --force --yes to go on without being asked"));
+        }
+        let word = harmless(word);
+        let answer = self.ask(stop, &format!("{} Type {word} to go on: ", harmless(question))).await?;
+        Ok(answer.is_some_and(|answer| answer == word))
+    }
+
     /// Lets a person choose one of `items`; returns its index. `flag` is how to say it on the command line.
     ///
     /// # Errors

@@ -2,5 +2,5 @@
 
 mod find;
 mod mariadb;
-mod postgres;
+pub(crate) mod postgres;
 mod server;

@@ -24,8 +24,8 @@ chmod 644 *.key
 const APP: &str = "app";
 
 /// A running server.
-pub(super) struct Server {
-    pub(super) space: Namespace,
+pub(crate) struct Server {
+    pub(crate) space: Namespace,
     pub(super) agent: Agent,
 }
 
@@ -58,7 +58,7 @@ impl Server {
     }
 
     /// Runs a statement on the server as its master, without us.
-    pub(super) fn sql(&self, client: &str, sql: &str) -> String {
+    pub(crate) fn sql(&self, client: &str, sql: &str) -> String {
         self.space.kubectl(&["exec", "db", "--", "sh", "-c", &format!("{client} <<'END'\n{sql}\nEND\n")])
     }
 

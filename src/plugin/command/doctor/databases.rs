@@ -2,16 +2,15 @@
 
 use serde::Serialize;
 
-use super::holders;
 use crate::cli::doctor::LookArgs;
 use crate::cluster::kind::TargetRef;
-use crate::command::migrations;
+use crate::command::operation;
 use crate::command::reach::Reach;
 use crate::command::session::Session;
-use crate::database::Database;
+use crate::command::{books, migrations};
 use crate::database::find::Found;
 use crate::failure::{Failure, Result};
-use crate::framework::{Evidence, Finding, Level, Script, State, recognise, weigh};
+use crate::framework::{Finding, Level, Script, State};
 
 /// A database that was looked at.
 #[derive(Serialize)]
@@ -39,7 +38,7 @@ pub(super) async fn look(
 ) -> Result<Vec<Looked>> {
     let scripts = look.migrations.as_deref().map(migrations::read).transpose()?.unwrap_or_default();
     session.ui.say(&format!("looking for the database of {asked}"));
-    let reach = match session.stop.interruptible(Reach::of(session, asked, look)).await? {
+    let reach = match Reach::of(session, asked, look, &operation::new_id("look")).await {
         Ok(reach) => reach,
         Err(failure) => {
             findings.push(unseen(&failure));
@@ -47,12 +46,12 @@ pub(super) async fn look(
         }
     };
     let looked = session.stop.interruptible(all(session, &reach, look, &scripts, findings)).await;
-    reach.leave(session).await?;
+    reach.leave(&session.cluster).await?;
     looked
 }
 
 async fn all(session: &Session, reach: &Reach, look: &LookArgs, scripts: &[Script], findings: &mut Vec<Finding>) -> Vec<Looked> {
-    let found = match reach.find(session, look).await {
+    let found = match reach.find(&session.cluster, look.database.clone().named().as_ref()).await {
         Ok(found) => found,
         Err(failure) => {
             findings.push(unseen(&failure));
@@ -75,11 +74,12 @@ async fn all(session: &Session, reach: &Reach, look: &LookArgs, scripts: &[Scrip
 async fn of_one(session: &Session, reach: &Reach, found: Found, scripts: &[Script], findings: &mut Vec<Finding>) -> Looked {
     let (location, from) = (reach.shown(&found), found.from.clone());
     let states = match reach.connect(&found).await {
-        Ok(database) => states(session, reach, &*database, scripts).await,
+        Ok(database) => books::read(&session.cluster, &reach.target, &*database, scripts).await,
         Err(unreached) => Err(unreached.into()),
     };
     match states {
-        Ok(states) => {
+        Ok(books) => {
+            let states: Vec<State> = books.into_iter().map(|book| book.state).collect();
             findings.extend(states.iter().flat_map(State::findings));
             Looked { location, from, reached: true, states }
         }
@@ -88,19 +88,6 @@ async fn of_one(session: &Session, reach: &Reach, found: Found, scripts: &[Scrip
             Looked { location, from, reached: false, states: Vec::new() }
         }
     }
-}
-
-async fn states(session: &Session, reach: &Reach, database: &dyn Database, scripts: &[Script]) -> Result<Vec<State>> {
-    let mut states = recognise(database).await?;
-    for state in &mut states {
-        let evidence = Evidence::of(state.framework, scripts);
-        state.compare(&evidence);
-        weigh(database, state, &evidence, scripts).await?;
-        for lock in &mut state.locks {
-            lock.fate = holders::fate(&session.cluster, &reach.target, lock).await;
-        }
-    }
-    Ok(states)
 }
 
 /// What keeps us from looking is no illness of the database.

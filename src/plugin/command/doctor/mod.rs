@@ -1,7 +1,6 @@
 //! `doctor`: everything that can be known of a migration that does not go through, as findings with the next command. Reads only.
 
 mod databases;
-mod holders;
 mod surroundings;
 
 use serde::Serialize;

@@ -75,7 +75,8 @@ pub(super) async fn place(session: &Session, options: &Options, id: &str) -> Res
         // Before the helper pod is there: it would only be in the way of whoever works on the volume.
         let store = Store::new(cluster.client.clone(), &namespace, "");
         for mount in &mounts {
-            operation::refuse_if_unfinished(&store, &LockName::new(&super::lock(&mount.source, &name)), &namespace).await?;
+            operation::refuse_if_unfinished(&store, &LockName::new(&operation::volume_lock(&mount.source, &name)), &namespace)
+                .await?;
         }
         mounts
     };

@@ -3,7 +3,7 @@
 mod evidence;
 mod examine;
 mod look;
-mod needs;
+pub(super) mod needs;
 mod options;
 mod preview;
 mod profile;
@@ -15,7 +15,6 @@ mod step;
 use super::Context;
 use super::operation::{self, Start};
 use super::session::Session;
-use crate::cluster::volume::Source;
 use crate::exit::Exit;
 use crate::failure::{Failure, Result};
 use crate::framework::golang_migrate::verdict::{Recognised, Verdict};
@@ -85,7 +84,7 @@ async fn run_in(session: &Session, options: &Options) -> Result<Exit> {
 
 async fn look_and_run(session: &Session, options: &Options, id: &str, place: &look::Place) -> Result<Exit> {
     let spec = look::spec(session, options, place).await?;
-    let lock = lock(&spec.mount.source, &spec.pod);
+    let lock = operation::volume_lock(&spec.mount.source, &spec.pod);
     let mut seen = examine::examine(&place.seat.agent, &spec, false).await?;
     if let Some((facts, examined)) = &mut seen {
         evidence::reconsider(&session.cluster, &session.stop, &place.seat.agent, &spec, facts, examined).await?;
@@ -109,15 +108,6 @@ async fn look_and_run(session: &Session, options: &Options, id: &str, place: &lo
     let report = operation::start(session, start, steps).await?;
     tell_result(session, &report.record, &spec)?;
     Ok(super::report::conclude(session, &report))
-}
-
-/// Two vacuums of one volume exclude each other, whatever they were called on.
-fn lock(volume: &Source, pod: &str) -> String {
-    match volume {
-        Source::Claim(name) => format!("claim/{name}"),
-        Source::HostPath(path) => format!("hostpath/{path}"),
-        Source::WithPod(kind) => format!("{kind}/{pod}"),
-    }
 }
 
 /// Before and after, and what became of the framework's state.

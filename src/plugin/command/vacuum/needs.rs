@@ -6,7 +6,7 @@ use crate::cluster::kind::Kind as TargetKind;
 use crate::cluster::workload::Kind;
 
 /// API group, resource, verbs.
-type Rule = (&'static str, &'static str, &'static [&'static str]);
+pub(in crate::command) type Rule = (&'static str, &'static str, &'static [&'static str]);
 
 const ALWAYS: &[Rule] = &[
     ("", "pods", &["get", "list", "watch", "create", "delete"]),
@@ -29,7 +29,8 @@ pub(super) fn of_punch(namespace: &str, asked: TargetKind) -> Vec<Need> {
     rules.iter().flat_map(|(group, resource, verbs)| Need::all(namespace, group, resource, verbs)).collect()
 }
 
-fn reading(asked: TargetKind) -> Vec<Rule> {
+/// The rights to find what was named.
+pub(in crate::command) fn reading(asked: TargetKind) -> Vec<Rule> {
     match asked {
         TargetKind::StatefulSet => vec![("apps", "statefulsets", &["get"])],
         TargetKind::Deployment => vec![("apps", "deployments", &["get"]), ("apps", "replicasets", &["get", "list"])],

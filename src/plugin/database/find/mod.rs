@@ -255,16 +255,12 @@ fn each_once(found: Vec<Found>) -> Vec<Found> {
                 earlier.location = one.location;
             }
             // Who may not read a Secret does not see the password that it has.
-            Some(earlier) if !has_password(&earlier.location) && has_password(&one.location) => *earlier = one,
+            Some(earlier) if !earlier.location.has_password() && one.location.has_password() => *earlier = one,
             Some(_) => {}
             None => once.push(one),
         }
     }
     once
-}
-
-fn has_password(location: &Location) -> bool {
-    matches!(location, Location::Server(server) if server.password.is_some())
 }
 
 #[cfg(test)]

@@ -126,6 +126,21 @@ impl Location {
     pub fn parse(text: &str) -> Result<Self> {
         parts(text)?.finish()
     }
+
+    /// Where the data is, whoever logs in: the same for two users of one database.
+    #[must_use]
+    pub fn place(&self) -> String {
+        match self {
+            Self::Server(server) => Self::Server(Server { user: None, ..server.clone() }).to_string(),
+            Self::File(_) => self.to_string(),
+        }
+    }
+
+    /// Whether it holds a password, which must not be written down anywhere.
+    #[must_use]
+    pub fn has_password(&self) -> bool {
+        matches!(self, Self::Server(server) if server.password.is_some())
+    }
 }
 
 impl fmt::Display for Location {

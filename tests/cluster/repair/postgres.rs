@@ -1,0 +1,53 @@
+//! A lock of Knex in PostgreSQL, which does not say who holds it; the password is in a Secret or was typed.
+
+use serde_json::json;
+
+use super::{ends, is_tidy, newest};
+use crate::database::postgres::{CLIENT, server};
+
+const PASSWORD: &str = "secret";
+const TABLES: &str =
+    "CREATE TABLE knex_migrations (id serial PRIMARY KEY, name varchar(255), batch integer, migration_time timestamptz);
+CREATE TABLE knex_migrations_lock (index serial PRIMARY KEY, is_locked integer);
+INSERT INTO knex_migrations (name, batch, migration_time) VALUES ('1_users.js', 1, now());
+INSERT INTO knex_migrations_lock (is_locked) VALUES (1);
+DROP TABLE m; GRANT ALL ON ALL TABLES IN SCHEMA public TO app;";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lock_whose_holder_is_not_known_is_freed_only_by_force_and_can_be_put_back() {
+    let Some(server) = server("pgrepair").await else { return };
+    let space = &server.space;
+    server.sql(CLIENT, TABLES);
+    let url = "postgres://app:secret@db/shop";
+    let secret = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "app"}, "stringData": {"url": url}});
+    space.apply(&secret.to_string());
+    let locked = || server.sql(CLIENT, "SELECT index, is_locked FROM knex_migrations_lock").trim().to_owned();
+    let by_secret = ["repair", "app", "--yes", "--database-from", "secret/app:url"];
+    let run = space.dbmig(&by_secret);
+    ends(&run, 4, &["nothing proves", "--force", "nothing was changed"]);
+    assert_eq!(locked(), "1|1");
+    let forced = [&by_secret[..], &["--unlock", "--force"]].concat();
+    let run = space.dbmig(&[&forced[..], &["--dry-run", "-o", "json"]].concat());
+    let plan: serde_json::Value = serde_json::from_str(&run.stdout).unwrap();
+    assert_eq!((run.code, &plan["kind"], locked().as_str()), (0, &json!("RepairPlan"), "1|1"), "{}", run.stderr);
+    ends(&space.dbmig(&forced), 0, &["UPDATE"]);
+    assert_eq!(locked(), "1|0");
+    let id = newest(space)["id"].as_str().unwrap().to_owned();
+    ends(&space.dbmig(&["undo", &id, "--yes"]), 0, &[]);
+    assert_eq!(locked(), "1|1");
+
+    // What was typed is not kept, so it has to be typed again.
+    let typed = space.dbmig(&["repair", "app", "--yes", "--unlock", "--force", "--database", url]);
+    ends(&typed, 0, &[]);
+    let id = newest(space)["id"].as_str().unwrap().to_owned();
+    ends(&space.dbmig(&["undo", &id, "--yes"]), 1, &["not kept", "--database URL"]);
+    assert_eq!(locked(), "1|0");
+    ends(&space.dbmig(&["undo", &id, "--yes", "--database", url]), 0, &[]);
+    assert_eq!(locked(), "1|1");
+    let records = space.kubectl(&["get", "configmaps,leases", "-o", "yaml"]);
+    for text in [&records, &typed.stderr, &typed.stdout] {
+        let lines: Vec<&str> = text.lines().filter(|line| line.contains(&format!(":{PASSWORD}@"))).collect();
+        assert_eq!(lines, Vec::<&str>::new(), "the password is said");
+    }
+    is_tidy(space);
+}
