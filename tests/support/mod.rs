@@ -12,7 +12,7 @@ mod user;
 
 pub(crate) use fixture::{Shape, Upmeter};
 pub(crate) use job::Job;
-pub(crate) use namespace::{Namespace, Run};
+pub(crate) use namespace::{Namespace, Run, kubectl};
 pub(crate) use proxy::{Harm, Proxy, Weather};
 pub(crate) use running::Running;
 pub(crate) use tmux::Tmux;

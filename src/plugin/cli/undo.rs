@@ -5,8 +5,9 @@ use super::output::FormatArg;
 
 /// Take an operation back: finished or not, as long as its old data is kept
 ///
-/// Without an ID it takes the one unfinished operation of the namespace, if there is only one. What was written since is
-/// listed, and kept in a file beside the database.
+/// Without an ID it takes the one unfinished operation of the namespace, if there is only one. What was written since a
+/// vacuum is listed, and kept in a file beside the database. A repair is taken back only as long as no migration has run
+/// since.
 #[derive(clap::Args, Clone)]
 #[command(after_long_help = "\
 Examples:

@@ -167,10 +167,11 @@ pub(super) async fn take_up(session: &Session, id: &str, direction: Direction, d
         Direction::Back => engine.take_back().await,
     };
     finished(drawing).await;
-    if let Some(helper) = helper {
-        helper.leave(cluster).await?;
-    }
-    report
+    let left = match helper {
+        Some(helper) => helper.leave(cluster).await,
+        None => Ok(()),
+    };
+    report.and_then(|report| left.map(|()| report))
 }
 
 /// The steps of an operation.

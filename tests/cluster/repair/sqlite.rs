@@ -9,6 +9,9 @@ use tempfile::TempDir;
 use super::{ends, is_tidy, newest};
 use crate::support::{Namespace, Running};
 
+/// The Role that users are given.
+const ROLE: &str = include_str!("../../../plugin-manifest/repair.yaml");
+
 const FILES: [(&str, &str); 3] = [
     ("1_users.up.sql", "CREATE TABLE users (id INTEGER PRIMARY KEY, name TEXT);"),
     ("2_orders.up.sql", "CREATE TABLE orders (id INTEGER PRIMARY KEY, user INTEGER);"),
@@ -136,5 +139,26 @@ async fn what_nothing_proves_needs_force_and_a_choice() {
     assert_eq!(shop.version(), (4, false));
     ends(&space.dbmig(&["repair", "shop", "--yes", "--stamp", "2", "--force"]), 0, &[]);
     assert_eq!(shop.version(), (2, false));
+    is_tidy(space);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn its_role_is_enough_and_ctrl_c_leaves_nothing_behind() {
+    let shop = Shop::new().await;
+    let space = &shop.space;
+    let dir = tempfile::tempdir().unwrap();
+    let user = space.user("oncall", ROLE, "kubectl-dbmig-repair", dir.path());
+    let mut running = Running::start(space.dbmig_command_as(&user, &shop.repair(&["--yes"])));
+    running.says("looking for the database");
+    running.interrupt();
+    ends(&running.ends(), 130, &["nothing was changed"]);
+    is_tidy(space);
+    assert_eq!(shop.version(), (4, true));
+
+    ends(&space.dbmig_as(&user, &shop.repair(&["--yes"])), 0, &[]);
+    assert_eq!(shop.version(), (2, false));
+    let id = newest(space)["id"].as_str().unwrap().to_owned();
+    ends(&space.dbmig_as(&user, &["undo", &id, "--yes"]), 0, &[]);
+    assert_eq!(shop.version(), (4, true));
     is_tidy(space);
 }

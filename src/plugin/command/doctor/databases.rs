@@ -40,6 +40,7 @@ pub(super) async fn look(
     session.ui.say(&format!("looking for the database of {asked}"));
     let reach = match Reach::of(session, asked, look, &operation::new_id("look")).await {
         Ok(reach) => reach,
+        Err(failure) if session.stop.requested() => return Err(failure),
         Err(failure) => {
             findings.push(unseen(&failure));
             return Ok(Vec::new());

@@ -51,7 +51,9 @@ pub async fn run(ctx: &Context, args: Args) -> Result<Exit> {
     access::require(&session.cluster, &needs, needs::ROLE).await?;
     let id = operation::new_id(NAME);
     session.ui.say(&format!("looking for the database of {asked}"));
-    let reach = Arc::new(Reach::of(&session, &asked, &args.look, &id).await?);
+    let reach = Reach::of(&session, &asked, &args.look, &id).await;
+    let unchanged = |failure: Failure| if failure.state.is_none() { failure.state("nothing was changed") } else { failure };
+    let reach = Arc::new(reach.map_err(unchanged)?);
     let look = Look { session: &session, args: &args, id: &id, asked: &asked, reach: reach.clone() };
     let ended = look.and_repair(scripts).await;
     // However it ended: an operation that stopped half-way comes with a helper of its own.

@@ -115,3 +115,31 @@ impl Spec {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_database_is_found_again_by_what_is_no_secret() {
+        let file = Location::parse("sqlite:/data/shop.db").unwrap();
+        let server = Location::parse("postgres://app:hunter2@db/shop").unwrap();
+        let typed = Named::Url("postgres://app:hunter2@db/shop".to_owned());
+        let reference = Named::Reference("secret/app:url".parse().unwrap());
+        for (named, location, kept, again) in [
+            (None, &file, r#""found""#, None),
+            (Some(&typed), &server, r#""typed""#, None),
+            (Some(&reference), &server, r#"{"reference":"secret/app:url"}"#, Some(reference.clone())),
+            (
+                Some(&Named::Url("/data/shop.db".to_owned())),
+                &file,
+                r#"{"path":"/data/shop.db"}"#,
+                Some(Named::Url("sqlite:/data/shop.db".to_owned())),
+            ),
+        ] {
+            let which = Which::of(named, location);
+            assert_eq!(serde_json::to_string(&which).unwrap(), kept);
+            assert!(which.named().unwrap() == again, "{kept}");
+        }
+    }
+}
