@@ -30,7 +30,7 @@ fn commands_and_flags_come_with_their_help_and_no_files() {
     let names: Vec<_> = commands.lines().map(|line| line.split('\t').next().unwrap_or_default()).collect();
     assert_eq!(
         names,
-        ["vacuum", "watch", "logs", "status", "events", "resume", "undo", "history", "version", "completion", ":4"]
+        ["vacuum", "watch", "logs", "status", "events", "doctor", "resume", "undo", "history", "version", "completion", ":4"]
     );
     let flag = call(&["__complete", "undo", "--y"]).stdout;
     assert_eq!(flag, "--yes\tDo not ask\n:4\n");

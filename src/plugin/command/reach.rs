@@ -17,12 +17,13 @@ use crate::ui::human::harmless;
 /// A pod with our binary in or beside it.
 pub(super) struct Reach {
     pub(super) target: Target,
+    helper: Helper,
     seat: Seat,
 }
 
 impl Reach {
     /// Looks the target up and brings our binary there: into its running container, else into an ephemeral one, else into a
-    /// helper pod beside its volumes, from which only what other pods reach can be reached.
+    /// helper pod beside its volumes.
     ///
     /// # Errors
     /// Nothing of that name; no place for our binary, with each way that was tried.
@@ -36,8 +37,8 @@ impl Reach {
         let mounts: Vec<Mount> = all.into_iter().filter(|mount| !matches!(mount.source, Source::WithPod(_))).collect();
         let id = operation::new_id("look");
         let helper = Helper::beside(&target.pod, &target.container, &id, &look.helper_image, &mounts);
-        let seat = Seat::beside(cluster, stop, &target.pod, &target.container, helper, &mounts).await?;
-        Ok(Self { target, seat })
+        let seat = Seat::beside(cluster, stop, &target.pod, &target.container, helper.clone(), &mounts).await?;
+        Ok(Self { target, helper, seat })
     }
 
     /// The databases that the pod is told of, or the one that the user named.
@@ -60,11 +61,19 @@ impl Reach {
         format!("sqlite:{}", located.as_ref().unwrap_or(path))
     }
 
-    /// Opens one of them.
+    /// Opens one of them. A server is reached by way of a container of the pod that runs, if there is one: a sidecar may listen
+    /// where no other pod hears it.
     ///
     /// # Errors
     /// Why it can't be reached.
-    pub(super) async fn connect(&self, found: &Found) -> Result<Box<dyn Database>, Unreached> {
+    pub(super) async fn connect(&self, session: &Session, found: &Found) -> Result<Box<dyn Database>, Unreached> {
+        if matches!(found.location, Location::Server(_)) && self.seat.helper.is_some() {
+            let (cluster, target, helper) = (&session.cluster, &self.target, self.helper.clone());
+            let inside = Seat::in_network(cluster, &session.stop, &target.pod, &target.container, helper).await;
+            if let Ok(inside) = inside {
+                return database::connect(&inside.agent, &found.location, Limits::default()).await;
+            }
+        }
         database::connect(&self.seat.agent, &found.location, Limits::default()).await
     }
 

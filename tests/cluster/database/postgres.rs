@@ -20,13 +20,13 @@ END
 exec runuser -u postgres -- /usr/lib/postgresql/15/bin/postgres -D /tmp/pg -c listen_addresses='*' -c ssl=on \
   -c ssl_cert_file=/c/db.pem -c ssl_key_file=/c/db.key -c unix_socket_directories=/sock -c max_connections=30
 "#;
-const CLIENT: &str = "psql -q -h /sock -U postgres -v ON_ERROR_STOP=1 -At -f - shop";
+pub(super) const CLIENT: &str = "psql -q -h /sock -U postgres -v ON_ERROR_STOP=1 -At -f - shop";
 const SETUP: &str = "CREATE ROLE app LOGIN PASSWORD 'secret'; CREATE ROLE tlsonly LOGIN PASSWORD 'secret';
 SET password_encryption = md5; CREATE ROLE old LOGIN PASSWORD 'secret'; RESET password_encryption;
 CREATE TABLE m (version bigint PRIMARY KEY, dirty boolean NOT NULL); INSERT INTO m VALUES (3, false), (4, true);
 CREATE TYPE mood AS ENUM ('well'); GRANT ALL ON m TO app, tlsonly, old;";
 
-async fn server(purpose: &str) -> Option<Server> {
+pub(super) async fn server(purpose: &str) -> Option<Server> {
     let ready = "psql -h /sock -U postgres -c 'select 1' postgres";
     let server = Server::start(purpose, 5432, SERVE, ready).await?;
     server.sql("psql -h /sock -U postgres -f - postgres", "CREATE DATABASE shop");
