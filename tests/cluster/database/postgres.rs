@@ -106,7 +106,9 @@ async fn a_slow_statement_and_a_lock_of_others_end_in_time_and_leave_nothing_beh
         other.change(&hold.map(|sql| change(sql, 1))).await
     });
     server.space.wait_for("the other session holds the row", || {
-        server.sql(CLIENT, "SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'UPDATE m%pg_sleep%' AND state = 'active'").trim()
+        server
+            .sql(CLIENT, "SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'UPDATE m%pg_sleep%' AND state = 'active'")
+            .trim()
             == "1"
     });
     let failure = database.change(&[change("DELETE FROM m WHERE version = 4", 1)]).await.unwrap_err();
