@@ -11,22 +11,22 @@ use tokio_tungstenite::tungstenite::{Bytes, Message};
 use super::cluster;
 use super::server::{Answer, Server, Socket};
 
-const V5: &str = "v5.channel.k8s.io";
-const V4: &str = "v4.channel.k8s.io";
-const SUCCESS: &str = r#"{"metadata":{},"status":"Success"}"#;
+pub(super) const V5: &str = "v5.channel.k8s.io";
+pub(super) const V4: &str = "v4.channel.k8s.io";
+pub(super) const SUCCESS: &str = r#"{"metadata":{},"status":"Success"}"#;
 
-fn frame(channel: u8, data: impl AsRef<[u8]>) -> Message {
+pub(super) fn frame(channel: u8, data: impl AsRef<[u8]>) -> Message {
     Message::Binary(Bytes::from([&[channel], data.as_ref()].concat()))
 }
 
-fn exit_status(code: u8) -> String {
+pub(super) fn exit_status(code: u8) -> String {
     format!(
         r#"{{"status":"Failure","reason":"NonZeroExitCode","message":"x","details":{{"causes":[{{"reason":"ExitCode","message":"{code}"}}]}}}}"#
     )
 }
 
 /// The next frame that is not a ping.
-async fn receive(socket: &mut Socket) -> Option<Vec<u8>> {
+pub(super) async fn receive(socket: &mut Socket) -> Option<Vec<u8>> {
     loop {
         match socket.next().await?.ok()? {
             Message::Binary(bytes) => return Some(bytes.to_vec()),
@@ -46,20 +46,20 @@ fn command(stdin: bool) -> Command {
     }
 }
 
-struct Scene {
+pub(super) struct Scene {
     server: Server,
     cluster: Cluster,
 }
 
 impl Scene {
-    async fn play(answer: impl Fn() -> Answer + Send + Sync + 'static) -> Self {
+    pub(super) async fn play(answer: impl Fn() -> Answer + Send + Sync + 'static) -> Self {
         let server = Server::start(move |_, _| answer()).await;
         let cluster = cluster(&server).await;
         Self { server, cluster }
     }
 
     /// A server that sends these frames and then closes the stream properly.
-    async fn says(protocol: &'static str, frames: Vec<Message>) -> Self {
+    pub(super) async fn says(protocol: &'static str, frames: Vec<Message>) -> Self {
         Self::play(move || {
             let frames = frames.clone();
             Answer::talk(protocol, move |mut socket| {
@@ -76,7 +76,7 @@ impl Scene {
         .await
     }
 
-    async fn start(&self) -> Process {
+    pub(super) async fn start(&self) -> Process {
         self.cluster.start(&command(true)).await.unwrap()
     }
 

@@ -4,6 +4,7 @@
 
 mod access;
 mod beside;
+mod duplex;
 mod exec;
 mod requests;
 mod server;

@@ -1,7 +1,9 @@
 //! A workload that only holds a volume with a database: whatever changes in the file is our doing. What has to be true of it.
 
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
 use rusqlite::{Connection, OpenFlags};
 use serde_json::{Value, json};
@@ -37,6 +39,8 @@ pub(crate) enum Size {
     Small,
     /// 30 MB: there is time to do something while it is rebuilt.
     Large,
+    /// 20 MB, half of it unused, on a volume where nothing is free: room comes from its unused pages only.
+    Tight,
 }
 
 /// A cluster's corner with that workload and its database.
@@ -65,6 +69,7 @@ impl Place {
         let (volume, keep, bytes) = match size {
             Size::Small => ("32Mi", "id % 4 = 0", 1),
             Size::Large => ("160Mi", "id % 4 <> 0", 500),
+            Size::Tight => ("32Mi", "id % 4 = 0", 500),
         };
         let (target, claim) = match owner {
             Owner::StatefulSet => ("statefulset/box", "data-box-0"),
@@ -74,6 +79,11 @@ impl Place {
         let file = space.folder(claim).join("app.sqlite");
         let reference = tempfile::tempdir().unwrap();
         write(&reference.path().join("old"), bytes);
+        if size == Size::Tight {
+            // Unused pages are all zeros, and so are holes.
+            let old = Connection::open(reference.path().join("old")).unwrap();
+            old.execute_batch("PRAGMA secure_delete = ON; DELETE FROM rows WHERE id <= 20000").unwrap();
+        }
         let place = Self { space, file, reference, keep, target };
         place.renew();
         place.space.apply(&workload(owner, volume).to_string());
@@ -100,7 +110,12 @@ impl Place {
 
     /// A vacuum of it, not started yet.
     pub(crate) fn vacuum(&self) -> Command {
-        self.space.dbmig_command(&["vacuum", self.target, "--keep", &self.rule(), "--yes"])
+        self.vacuum_with(&[])
+    }
+
+    /// The same with more words.
+    pub(crate) fn vacuum_with(&self, words: &[&str]) -> Command {
+        self.space.dbmig_command(&[&["vacuum", self.target, "--keep", &self.rule(), "--yes"], words].concat())
     }
 
     /// The same through a proxy.
@@ -127,6 +142,19 @@ impl Place {
         let history: Value = serde_json::from_str(&self.space.dbmig(&["history", "-o", "json"]).stdout).unwrap();
         let newest = history["items"].as_array().unwrap().last().unwrap();
         newest["id"].as_str().unwrap().to_owned()
+    }
+
+    /// Waits until no helper binary changes or proves the database, and keeps the next one from beginning. `None` when `is_there` says
+    /// that it is too late for that.
+    pub(crate) fn hold(&self, is_there: impl Fn() -> bool) -> Option<File> {
+        let file = File::open(&self.file).unwrap();
+        while file.try_lock_shared().is_err() {
+            if is_there() {
+                return None;
+            }
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        Some(file)
     }
 
     /// The helper pod, if there is one that is not on its way out.
@@ -231,6 +259,13 @@ pub(crate) fn succeeded(ended: &Run, what: &str) {
 pub(crate) fn stopped(ended: &Run, what: &str) {
     assert_eq!(ended.code, 8, "{what}: {}", ended.stderr);
     let ways = ["kubectl dbmig resume vacuum-", "kubectl dbmig undo vacuum-"];
+    assert!(ways.iter().all(|way| ended.stderr.contains(way)), "{what}: {}", ended.stderr);
+}
+
+/// It did not wait for anything, and says that it can be taken up.
+pub(crate) fn left_at_once(ended: &Run, what: &str) {
+    assert_eq!(ended.code, 130, "{what}: {}", ended.stderr);
+    let ways = ["kubectl dbmig resume", "kubectl dbmig undo"];
     assert!(ways.iter().all(|way| ended.stderr.contains(way)), "{what}: {}", ended.stderr);
 }
 

@@ -6,8 +6,10 @@ use std::path::Path;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal, kill_process, setpriority_process};
 
+/// Longer than a process takes to come or to go.
+const PATIENCE: Duration = Duration::from_secs(180);
 /// How often is looked for a process.
 const LOOK: Duration = Duration::from_millis(2);
 /// How long a process runs between two looks at how far it is.
@@ -18,7 +20,7 @@ const SLICE: Duration = Duration::from_millis(1);
 pub(crate) struct Job(Pid);
 
 impl Job {
-    /// Processes that see the folder as one of their volumes and were called with this word: `ask`, `follow`, or the name of a job.
+    /// Processes that see the folder as one of their volumes and were called with this word: `ask`, `follow`, `stop`, or the name of a job.
     pub(crate) fn all(word: &str, folder: &Path) -> Vec<Self> {
         let numbers = fs::read_dir("/proc").expect("Linux").filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
         numbers.filter_map(Pid::from_raw).map(Self).filter(|job| job.is(word) && job.sees(folder)).collect()
@@ -26,10 +28,11 @@ impl Job {
 
     /// Waits for such a process, and halts it; `None` when `over` says that it won't come.
     pub(crate) fn halted(word: &str, folder: &Path, mut over: impl FnMut() -> bool) -> Option<Self> {
-        let end = Instant::now() + Duration::from_secs(120);
+        let end = Instant::now() + PATIENCE;
         while Instant::now() < end {
             if let Some(job) = Self::all(word, folder).first().copied() {
                 job.signal(Signal::STOP);
+                job.hurries(false);
                 if job.is(word) {
                     return Some(job);
                 }
@@ -44,8 +47,13 @@ impl Job {
 
     /// Lets a halted process go on until it has read or written so many bytes, and halts it again; false when it ended before that.
     pub(crate) fn advance(&self, counter: &str, bytes: u64) -> bool {
-        while let Some(seen) = self.counted(counter) {
-            if seen >= bytes {
+        self.advance_until(|| self.counted(counter).is_some_and(|seen| seen >= bytes))
+    }
+
+    /// Lets a halted process go on until something is so, and halts it again; false when it ended before that.
+    pub(crate) fn advance_until(&self, is_so: impl Fn() -> bool) -> bool {
+        while !self.has_ended() {
+            if is_so() {
                 return true;
             }
             self.signal(Signal::CONT);
@@ -61,6 +69,15 @@ impl Job {
         self.signal(Signal::KILL);
     }
 
+    /// Waits until it has ended.
+    pub(crate) fn ends(&self) {
+        let end = Instant::now() + PATIENCE;
+        while !self.has_ended() {
+            assert!(Instant::now() < end, "{self:?} does not end");
+            sleep(LOOK);
+        }
+    }
+
     /// It has ended, one way or another.
     pub(crate) fn has_ended(&self) -> bool {
         self.counted("wchar").is_none()
@@ -68,7 +85,18 @@ impl Job {
 
     /// Lets it go on.
     pub(crate) fn go_on(&self) {
+        self.hurries(true);
         self.signal(Signal::CONT);
+    }
+
+    /// On a busy machine a process that is halted at a moment of its work must not get far before we are heard again.
+    fn hurries(&self, yes: bool) {
+        let threads = fs::read_dir(format!("/proc/{}/task", self.number())).into_iter().flatten();
+        let threads = threads.filter_map(|entry| Pid::from_raw(entry.ok()?.file_name().to_str()?.parse().ok()?));
+        for thread in threads {
+            // It may have ended just now.
+            let _ = setpriority_process(Some(thread), if yes { 0 } else { 19 });
+        }
     }
 
     fn signal(&self, signal: Signal) {
@@ -80,7 +108,7 @@ impl Job {
         let line = fs::read(format!("/proc/{}/cmdline", self.number())).unwrap_or_default();
         let words: Vec<&str> = line.split(|byte| *byte == 0).filter_map(|word| std::str::from_utf8(word).ok()).collect();
         match words.as_slice() {
-            [_, way @ ("ask" | "follow"), ..] => *way == word,
+            [_, way @ ("ask" | "follow" | "stop"), ..] => *way == word,
             [_, "run-job", _, job, ..] => job.strip_prefix(word).is_some_and(|attempt| attempt.starts_with('-')),
             _ => false,
         }

@@ -61,29 +61,38 @@ impl Running {
 
     /// Waits until it says this in a line after those that were waited for before; panics if it never does.
     pub(crate) fn says(&mut self, wanted: &str) {
-        self.says_line(wanted, |line| line.contains(wanted));
+        self.says_line(wanted, |line| line.contains(wanted).then_some(()));
     }
 
-    /// Waits until it announces a step.
-    pub(crate) fn reaches(&mut self, step: usize, of: usize) {
-        let announced = format!("[{step}/{of}] ");
-        self.says_line(&announced, |line| line.starts_with(&announced));
+    /// Waits until it announces a step, or a later one if that one is passed over; which one.
+    pub(crate) fn reaches(&mut self, step: usize, of: usize) -> usize {
+        self.says_line(&format!("[{step}/{of}]"), |line| {
+            let (number, all) = announced(line)?;
+            (all == of && number >= step).then_some(number)
+        })
     }
 
-    fn says_line(&mut self, wanted: &str, is_it: impl Fn(&str) -> bool) {
+    /// Waits until it announces the first of its steps; how many there are.
+    pub(crate) fn begins(&mut self) -> usize {
+        self.says_line("[1/", |line| announced(line).map(|(_, all)| all))
+    }
+
+    fn says_line<T>(&mut self, wanted: &str, is_it: impl Fn(&str) -> Option<T>) -> T {
         let from = self.heard;
-        let end = self.said.wait(|bytes| {
+        let found = self.said.wait(|bytes| {
             let mut end = from;
             let lines = bytes[from..].split_inclusive(|byte| *byte == b'\n').take_while(|line| line.ends_with(b"\n"));
             for line in lines {
                 end += line.len();
-                if is_it(&text(line)) {
-                    return Some(end);
+                if let Some(found) = is_it(&text(line)) {
+                    return Some((found, end));
                 }
             }
             None
         });
-        self.heard = end.unwrap_or_else(|| panic!("it never says {wanted:?}\n{}", self.state()));
+        let (found, end) = found.unwrap_or_else(|| panic!("it never says {wanted:?}\n{}", self.state()));
+        self.heard = end;
+        found
     }
 
     /// Whether it has ended.
@@ -197,4 +206,10 @@ impl Written {
 
 fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// Number of a step and how many there are, from the line that announces it.
+fn announced(line: &str) -> Option<(usize, usize)> {
+    let (number, all) = line.strip_prefix('[')?.split_once("] ")?.0.split_once('/')?;
+    Some((number.parse().ok()?, all.parse().ok()?))
 }

@@ -4,6 +4,7 @@
 
 pub mod completion;
 pub mod connection;
+pub mod database;
 pub mod duration;
 pub mod events;
 pub mod history;

@@ -6,7 +6,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use dbmig_wire::{AgentError, Connected, ErrorKind, Message};
+use dbmig_wire::{Connected, Message};
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf};
 use tokio::time::timeout;
@@ -77,15 +77,6 @@ async fn first_line(stream: &mut Duplex) -> io::Result<Vec<u8>> {
             byte if line.len() < LINE_BYTES => line.push(byte),
             _ => return Err(io::Error::new(io::ErrorKind::InvalidData, "the helper's first line has no end")),
         }
-    }
-}
-
-/// What the network said, if that is why.
-#[must_use]
-pub fn network_trouble(error: &AskError) -> Option<(ErrorKind, &str)> {
-    match error {
-        AskError::Agent(AgentError { kind, message, .. }) => Some((*kind, message)),
-        AskError::Lost(_) | AskError::Failure(_) | AskError::Gone(_) => None,
     }
 }
 

@@ -1,12 +1,12 @@
 //! Where our binary sits beside a pod that keeps running: in its container, in an ephemeral one, or in a helper pod.
 
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
 
 use super::Cluster;
 use super::agent::Agent;
 use super::helper::{self, Helper, VOLUMES};
 use super::pods::statuses;
-use super::volume::{Mount, Source};
+use super::volume::{Mount, Source, mounts};
 use super::{claim, ephemeral, node};
 use crate::failure::{Failure, Result};
 use crate::shutdown::Stop;
@@ -83,6 +83,30 @@ impl Seat {
         }
     }
 
+    /// In the network of a pod, where its sidecars listen: in the named container, else in another one that runs, else in an
+    /// ephemeral one, else only on its node, in a helper pod without any of its volumes.
+    ///
+    /// # Errors
+    /// Names each place that was tried, and why it would not do.
+    pub async fn in_network(cluster: &Cluster, stop: &Stop, pod: &Pod, container: &str, helper: Helper) -> Result<Self> {
+        let mut names: Vec<&str> = running(pod).collect();
+        names.sort_by_key(|name| *name != container);
+        let mut tried = Vec::new();
+        for name in &names {
+            match in_container(cluster, pod, name, &helper, &mounts(pod, Some(name))).await {
+                Ok(seat) => return Ok(Self { in_container: *name == container, ..seat }),
+                Err(failure) => tried.push(format!("in container {name}: {}", told(&failure))),
+            }
+        }
+        if let Some(name) = names.first() {
+            match in_ephemeral(cluster, stop, pod, name, &helper, &[]).await {
+                Ok(seat) => return Ok(seat),
+                Err(failure) => tried.push(format!("in an ephemeral container: {}", told(&failure))),
+            }
+        }
+        Self::in_helper_pod(cluster, stop, helper, &[]).await.map_err(|failure| failure.facts(tried))
+    }
+
     /// Beside a running container: in it where it has a place for our binary, else in an ephemeral container, else in a helper pod.
     ///
     /// # Errors
@@ -96,9 +120,7 @@ impl Seat {
         mounts: &[Mount],
     ) -> Result<Self> {
         let mut tried = Vec::new();
-        if statuses(pod)
-            .any(|status| status.name == container && status.state.as_ref().is_some_and(|state| state.running.is_some()))
-        {
+        if running(pod).any(|name| name == container) {
             match in_container(cluster, pod, container, &helper, mounts).await {
                 Ok(seat) => return Ok(seat),
                 Err(failure) => tried.push(format!("in container {container}: {}", told(&failure))),
@@ -115,6 +137,12 @@ impl Seat {
         }
         Self::in_helper_pod(cluster, stop, helper, mounts).await.map_err(|failure| failure.facts(tried))
     }
+}
+
+/// Names of the containers that run.
+fn running(pod: &Pod) -> impl Iterator<Item = &str> {
+    let runs = |status: &&ContainerStatus| status.state.as_ref().is_some_and(|state| state.running.is_some());
+    statuses(pod).filter(runs).map(|status| status.name.as_str())
 }
 
 fn told(failure: &Failure) -> String {
@@ -153,7 +181,6 @@ fn same_paths(mounts: &[Mount]) -> Vec<(Mount, String)> {
 /// Folders worth trying: volumes that go with the pod first, because the root file system may be read-only; never the
 /// database's own volume, which may be full.
 fn places(pod: &Pod, container: &str) -> Vec<String> {
-    let with_pod =
-        super::volume::mounts(pod, Some(container)).into_iter().filter(|mount| matches!(mount.source, Source::WithPod(_)));
+    let with_pod = mounts(pod, Some(container)).into_iter().filter(|mount| matches!(mount.source, Source::WithPod(_)));
     with_pod.map(|mount| mount.path).chain(["/tmp", "/var/tmp", "/dev/shm", "/run"].map(str::to_owned)).collect()
 }

@@ -9,7 +9,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use futures::{StreamExt as _, pin_mut};
+use futures::{StreamExt as _, join, pin_mut};
 use serde_json::Value;
 use tokio::sync::Mutex;
 use tokio::time::timeout;
@@ -185,13 +185,21 @@ impl Postgres {
 
     async fn read(&self, sql: &str) -> Result<Vec<Vec<Value>>> {
         let mut left_open = self.left_open.lock().await;
-        self.begin("ISOLATION LEVEL REPEATABLE READ, READ ONLY", &mut left_open, "ask").await?;
-        // It refuses more than one statement, and tells the columns' types. Gone before the transaction is: a pooler may
-        // give the next one to another server process.
+        let begin = self.begin("ISOLATION LEVEL REPEATABLE READ, READ ONLY", &mut left_open, "ask");
+        // It refuses more than one statement, and tells the columns' types. Sent along with the beginning: the way is long.
+        // Gone before the transaction is: a pooler may give the next one to another server process.
         let types: Vec<Type> = {
-            let statement = self.client.prepare(sql).await.map_err(|error| self.failure("ask", &error))?;
+            let (begun, prepared) = join!(begin, self.client.prepare(sql));
+            begun?;
+            let statement = prepared.map_err(|error| self.failure("ask", &error))?;
             statement.columns().iter().map(|column| column.type_().clone()).collect()
         };
+        let (found, ended) = join!(self.rows(sql, &types), self.run("ask", "COMMIT"));
+        *left_open = ended.is_err();
+        found
+    }
+
+    async fn rows(&self, sql: &str, types: &[Type]) -> Result<Vec<Vec<Value>>> {
         let rows = self.client.simple_query_raw(sql).await.map_err(|error| self.failure("ask", &error))?;
         pin_mut!(rows);
         let mut found = Vec::new();
@@ -202,8 +210,6 @@ impl Postgres {
             }
             found.push(types.iter().enumerate().map(|(at, kind)| shown(row.get(at), kind)).collect());
         }
-        self.run("ask", "COMMIT").await?;
-        *left_open = false;
         Ok(found)
     }
 

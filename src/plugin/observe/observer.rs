@@ -27,7 +27,7 @@ use crate::plan::Store;
 const WAITING: usize = 256;
 
 /// A kubelet on the other side of the world answers within it.
-const A_MOMENT: Duration = Duration::from_secs(1);
+const A_MOMENT: Duration = Duration::from_secs(3);
 
 /// Something to tell.
 #[derive(Debug, Clone)]

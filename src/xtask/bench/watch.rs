@@ -57,6 +57,7 @@ struct Names {
     lost: &'static str,
     busy: &'static str,
     delay: &'static str,
+    later: &'static str,
     memory: &'static str,
 }
 
@@ -65,12 +66,14 @@ const NAMES: [Names; 2] = [
         lost: "logs -f: lines lost, repeated or out of order",
         busy: "logs -f: CPU / kubectl's",
         delay: "logs -f: delay p99 / 100 ms",
+        later: "logs -f: delay p99 / kubectl's",
         memory: "logs -f: peak memory / 64 MiB",
     },
     Names {
         lost: "watch --plain: lines lost, repeated or misplaced",
         busy: "watch --plain: CPU / kubectl's",
         delay: "watch --plain: delay p99 / 100 ms",
+        later: "watch --plain: delay p99 / kubectl's",
         memory: "watch --plain: peak memory / 64 MiB",
     },
 ];
@@ -83,6 +86,7 @@ fn rows(names: &Names, ours: &Turn, kubectl: &Turn) -> Vec<Row> {
         let [half, most, longest] = [50.0, 99.0, 100.0].map(|percent| turn.heard.delay(percent).as_secs_f64() * 1e3);
         format!("p50 {half:.0}, p99 {most:.0}, longest {longest:.0} ms")
     };
+    let late = |turn: &Turn| turn.heard.delay(99.0).as_secs_f64();
     let mib = |turn: &Turn| turn.memory as f64 / f64::from(1 << 20);
     let row = |name, ratio, goal, raw| Row { name, ratio, goal, better: Better::Lower, raw };
     vec![
@@ -99,11 +103,12 @@ fn rows(names: &Names, ours: &Turn, kubectl: &Turn) -> Vec<Row> {
             ),
         ),
         row(names.busy, ours.busy / kubectl.busy, 0.7, format!("{:.2} s against {:.2} s", ours.busy, kubectl.busy)),
+        row(names.delay, late(ours) * 10.0, 1.0, format!("{}; kubectl {}", delays(ours), delays(kubectl))),
         row(
-            names.delay,
-            ours.heard.delay(99.0).as_secs_f64() * 10.0,
+            names.later,
+            late(ours) / late(kubectl),
             1.0,
-            format!("{}; kubectl {}", delays(ours), delays(kubectl)),
+            format!("{:.0} ms against {:.0} ms", late(ours) * 1e3, late(kubectl) * 1e3),
         ),
         row(names.memory, mib(ours) / 64.0, 1.0, format!("{:.1} MiB; kubectl {:.1} MiB", mib(ours), mib(kubectl))),
     ]

@@ -147,6 +147,12 @@ fn a_job_starts_where_the_session_began_outside() {
     assert!(matches!(last(&output), Message::Done(_)), "{output:?}");
 }
 
+/// Lines, but for those that say no more than that the one who writes them lives: on a busy machine they may come at any time.
+fn without_beats(lines: &[u8]) -> Vec<String> {
+    let text = String::from_utf8(lines.to_vec()).unwrap();
+    text.lines().filter(|line| *line != "\"beat\"").map(str::to_owned).collect()
+}
+
 #[test]
 fn following_goes_on_from_the_line_asked_for() {
     let dir = TempDir::new().unwrap();
@@ -155,11 +161,13 @@ fn following_goes_on_from_the_line_asked_for() {
     start(&dir, stat(&file).into());
     let all = run(&mut job("follow", &dir, &["0"]), b"").stdout;
     let second = run(&mut job("follow", &dir, &["1"]), b"").stdout;
-    let first = all.iter().position(|byte| *byte == b'\n').unwrap();
-    assert!(first + 1 < all.len(), "the journal needs two lines");
-    assert_eq!(second, &all[first + 1..]);
+    let journal = fs::read(dir.path().join("work.journal")).unwrap();
+    let first = journal.iter().position(|byte| *byte == b'\n').unwrap();
+    assert!(first + 1 < journal.len(), "the journal needs two lines");
+    assert_eq!(without_beats(&all), without_beats(&journal));
+    assert_eq!(without_beats(&second), without_beats(&journal[first + 1..]));
     let beyond = run(&mut job("follow", &dir, &["1000"]), b"");
-    assert!(matches!(messages(&beyond).as_slice(), [Message::Done(_)]));
+    assert!(without_beats(&beyond.stdout).len() == 1 && matches!(last(&beyond), Message::Done(_)));
 }
 
 #[test]
@@ -177,7 +185,7 @@ fn half_a_line_of_a_killed_job_is_not_printed() {
     let dir = TempDir::new().unwrap();
     fs::write(dir.path().join("work.journal"), "\"beat\"\n{\"note\":\"ha").unwrap();
     let output = run(&mut job("follow", &dir, &["0"]), b"");
-    assert_eq!(messages(&output).len(), 2);
+    assert_eq!(without_beats(&output.stdout).len(), 1);
     assert_eq!(error(&output).kind, ErrorKind::Died);
 }
 

@@ -1,6 +1,7 @@
 //! Finding the database of a pod by what its containers are told, with the rights that users have.
 
 use dbmig::cluster::helper::Helper;
+use dbmig::cluster::relay::{Endpoint, Relay};
 use dbmig::cluster::seat::Seat;
 use dbmig::cluster::{Cluster, ConnectionFlags, connect};
 use dbmig::database::find::{self, Found, Named, Subject};
@@ -8,6 +9,7 @@ use dbmig::shutdown::Stop;
 use k8s_openapi::api::core::v1::Pod;
 use kube::Api;
 use serde_json::json;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use crate::support::Namespace;
 
@@ -44,6 +46,8 @@ impl Place {
                         {"name": "DATABASE_URL", "valueFrom": {"secretKeyRef": {"name": "app", "key": "url"}}},
                         {"name": "PASS", "valueFrom": {"secretKeyRef": {"name": "app", "key": "password"}}},
                         {"name": "REPORTS_DB_URL", "value": "mysql://reports:$(PASS)@my/reports"},
+                        {"name": "PGHOST", "value": "parts"}, {"name": "PGUSER", "value": "app"},
+                        {"name": "PGPASSWORD", "valueFrom": {"secretKeyRef": {"name": "app", "key": "password"}}},
                         {"name": "UNRELATED", "value": "redis://x"}],
                     "volumeMounts": [{"name": "service", "mountPath": "/pg"}, {"name": "data", "mountPath": "/data"}]},
                 {"name": "side", "image": "busybox:1", "command": ["sleep", "3600"],
@@ -85,6 +89,7 @@ async fn databases_are_found_with_and_without_the_right_to_read_secrets() {
         [
             "postgresql://app@db:5432/shop (DATABASE_URL of secret/app)",
             "mysql://reports@my:3306/reports (REPORTS_DB_URL of secret/app)",
+            "postgresql://app@parts:5432 (PGHOST of container main)",
             "postgresql://svc@pg:5432/main (PGSERVICE of container side)",
             "mysql://side@my:3306/shop (DB_HOST of configmap/settings)",
         ]
@@ -101,10 +106,40 @@ async fn databases_are_found_with_and_without_the_right_to_read_secrets() {
         "postgresql://app@db:5432/shop (DATABASE_URL of the first process in pod/web)",
         "postgresql://late@db:5432/late (LATE_DB_URL of the first process in pod/web)",
         "mysql://reports@my:3306/reports (REPORTS_DB_URL of the first process in pod/web)",
+        "postgresql://app@parts:5432 (PGHOST of the first process in pod/web)",
         "mysql://side@my:3306/shop (DB_HOST of configmap/settings)",
     ] {
         assert!(found.iter().any(|one| one == expected), "{expected}: {found:#?}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sidecar_is_reached_while_the_application_crashes() {
+    let space = Namespace::new("side").await;
+    space.has_account();
+    space.apply(
+        &json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "web"}, "spec": {"automountServiceAccountToken": false,
+            "terminationGracePeriodSeconds": 0, "containers": [
+                {"name": "main", "image": "busybox:1", "command": ["false"]},
+                {"name": "proxy", "image": "busybox:1", "command": ["httpd", "-f", "-p", "127.0.0.1:5432"]}]}})
+        .to_string(),
+    );
+    let state = |of: &str| space.try_kubectl(&["get", "pod", "web", "-o", &format!("jsonpath={of}")]).stdout;
+    space.wait_for("the application crash-loops beside its proxy", || {
+        state("{.status.containerStatuses[?(@.name=='main')].state.waiting.reason}") == "CrashLoopBackOff"
+            && !state("{.status.containerStatuses[?(@.name=='proxy')].state.running}").is_empty()
+    });
+    let pods: Api<Pod> = Api::namespaced(space.cluster().client.clone(), space.name());
+    let pod = pods.get("web").await.unwrap();
+    let helper = Helper::beside(&pod, "main", "find-y", "busybox:1", &[]);
+    let seat = Seat::in_network(space.cluster(), &Stop::default(), &pod, "main", helper).await.unwrap();
+    assert!(seat.helper.is_none() && !seat.in_container);
+    let mut relay =
+        Relay::open(&seat.agent, &Endpoint::Tcp("localhost".to_owned(), 5432)).await.unwrap_or_else(|e| panic!("{e:?}"));
+    relay.write_all(b"GET /none HTTP/1.0\r\n\r\n").await.unwrap();
+    let mut answer = String::new();
+    relay.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.starts_with("HTTP/1."), "{answer}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,39 +1,12 @@
 //! The volume is full from a step on, or from a moment in the rebuild on.
 
-use std::fs::File;
-use std::io::Write;
-use std::path::PathBuf;
-
+use super::filler::Filler;
+use super::moment::{Moment, come_to};
 use crate::place::{Owner, Place, STEPS, Size, succeeded, undone};
-use crate::support::{Job, Run, Running};
-
-/// A file that takes all the room that is left; gone when dropped.
-struct Filler(PathBuf);
-
-impl Filler {
-    fn new(place: &Place) -> Self {
-        let path = place.file.with_file_name("filler");
-        let mut file = File::create(&path).expect("the volume takes a file");
-        for piece in [1 << 20, 4096, 512] {
-            let zeros = vec![0; piece];
-            while file.write_all(&zeros).is_ok() {}
-        }
-        let full = file.write_all(&[0; 4096]).is_err();
-        let room = rustix::fs::statvfs(&path).expect("a mounted volume").f_bavail;
-        assert!(full && room == 0, "the volume still has {room} blocks");
-        Self(path)
-    }
-}
-
-impl Drop for Filler {
-    fn drop(&mut self) {
-        // The test that made it reports what matters.
-        let _ = std::fs::remove_file(&self.0);
-    }
-}
+use crate::support::{Run, Running};
 
 /// It says that there is no room, and that everything was taken back.
-fn took_itself_back(ended: &Run, codes: &[i32], what: &str) {
+pub(super) fn took_itself_back(ended: &Run, codes: &[i32], what: &str) {
     assert!(codes.contains(&ended.code), "{what}: exit code {}\n{}", ended.code, ended.stderr);
     let said = ended.stderr.to_lowercase();
     let reason = ["no room", "no space", "does not fit", "can't stay beside"].iter().any(|word| said.contains(word));
@@ -48,7 +21,7 @@ async fn a_volume_that_is_full_before_the_rebuild_ends_it_as_if_nothing_had_been
         let what = format!("the volume was full from step {step} on");
         let mut running = Running::start(place.vacuum());
         running.reaches(step, STEPS);
-        let filler = running.paused(|| Filler::new(&place));
+        let filler = running.paused(|| Filler::new(place.folder()));
         took_itself_back(&running.ends(), &[4], &what);
         place.is_old(&what);
         drop(filler);
@@ -62,9 +35,8 @@ async fn a_volume_that_gets_full_in_the_rebuild_ends_it_as_if_nothing_had_been()
     for percent in [0, 40, 80] {
         let what = format!("the volume was full when {percent} % were written");
         let mut running = Running::start(place.vacuum());
-        let job = Job::halted("rebuild", place.folder(), || running.has_ended()).expect("a job");
-        assert!(job.advance("wchar", place.kept_bytes() * percent / 100), "{what}: the job has ended");
-        let filler = Filler::new(&place);
+        let job = come_to(Moment::Rebuild(place.kept_bytes() * percent / 100), &place, &mut running);
+        let filler = Filler::new(place.folder());
         job.go_on();
         took_itself_back(&running.ends(), &[1], &what);
         place.is_old(&what);
@@ -78,7 +50,7 @@ async fn a_volume_that_gets_full_after_the_rebuild_keeps_nothing_from_being_done
     let place = Place::new("fault", Owner::Deployment, Size::Small).await;
     let mut running = Running::start(place.vacuum());
     running.reaches(8, STEPS);
-    let filler = running.paused(|| Filler::new(&place));
+    let filler = running.paused(|| Filler::new(place.folder()));
     succeeded(&running.ends(), "the volume was full from the proof on");
     place.is_new("the volume was full from the proof on");
     drop(filler);
@@ -86,7 +58,7 @@ async fn a_volume_that_gets_full_after_the_rebuild_keeps_nothing_from_being_done
     place.renew();
     let mut running = Running::start(place.vacuum());
     running.reaches(12, STEPS);
-    let filler = running.paused(|| Filler::new(&place));
+    let filler = running.paused(|| Filler::new(place.folder()));
     running.kill();
     undone(&place, "the volume was full on the way back");
     drop(filler);

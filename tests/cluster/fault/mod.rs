@@ -1,9 +1,13 @@
 //! What a vacuum works with fails while it runs: the helper binary, its pod, the connection, the user's patience, the disk, the API server.
 //! The plugin's own death is in `crash`.
 
+mod apart;
 mod disk;
+mod filler;
 mod interrupt;
+mod job;
 mod moment;
+mod reach;
 mod server;
 mod step;
 
@@ -18,6 +22,10 @@ fn delete_helper(place: &Place, running: &mut Running, force: bool) {
         }
         assert!(!running.has_ended(), "there was no helper pod to delete:\n{}", running.said());
     };
+    delete_pod(place, &helper, force);
+}
+
+fn delete_pod(place: &Place, pod: &str, force: bool) {
     let how: &[&str] = if force { &["--grace-period=0", "--force"] } else { &[] };
-    place.space.kubectl(&[&["delete", "pod", &helper, "--wait=false"], how].concat());
+    place.space.kubectl(&[&["delete", "pod", pod, "--wait=false"], how].concat());
 }

@@ -4,10 +4,11 @@ use std::process::Command;
 
 use serde_json::json;
 
+use super::moment::{Moment, come_to};
 use crate::observe::connection::assert_complete;
 use crate::observe::{container, create_job, spec};
 use crate::place::{Owner, Place, Size, resumed, stopped};
-use crate::support::{Job, Namespace, Run, Running};
+use crate::support::{Namespace, Run, Running};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_vacuum_gets_over_an_api_server_that_is_killed_and_started_again() {
@@ -16,7 +17,7 @@ async fn a_vacuum_gets_over_an_api_server_that_is_killed_and_started_again() {
     };
     let place = Place::new("fault", Owner::Deployment, Size::Large).await;
     let mut running = Running::start(place.vacuum());
-    let job = Job::halted("rebuild", place.folder(), || running.has_ended()).expect("a job");
+    let job = come_to(Moment::Rebuild(1 << 20), &place, &mut running);
     assert_eq!(Run::of(Command::new(&lab).args(["kill", "kube-apiserver"])).code, 0);
     running.says("trying again");
     let up = Run::of(Command::new(&lab).arg("up"));
@@ -39,10 +40,13 @@ async fn twenty_pods_are_heard_completely_though_the_api_server_is_killed_and_st
     };
     let space = Namespace::new("twenty").await;
     let script = format!("i=0; while [ $i -lt {LINES} ]; do i=$((i+1)); echo $i; sleep 0.1; done");
-    create_job(&space, "many", json!({"parallelism": 20, "completions": 20}), &spec(&[container("main", &script)]));
+    create_job(&space, "many", json!({"parallelism": 0, "completions": 20}), &spec(&[container("main", &script)]));
     let mut logs = Running::start(space.dbmig_command(&["logs", "job/many", "-f", "-o", "json"]));
     let mut watch =
         Running::start(space.dbmig_command(&["watch", "job/many", "--until", "complete", "--timeout", "3m", "-o", "json"]));
+    logs.says("waiting for its pods");
+    watch.prints("job/many");
+    space.kubectl(&["patch", "job", "many", "-p", "{\"spec\": {\"parallelism\": 20}}"]);
     logs.prints("\"message\":\"20\"");
     watch.prints("\"message\":\"20\"");
     assert_eq!(Run::of(Command::new(&lab).args(["kill", "kube-apiserver"])).code, 0);

@@ -6,8 +6,8 @@ use std::path::Path;
 use rusqlite::Connection;
 use sha2::{Digest, Sha256};
 
-use crate::place::{KEEP, Place, STEPS, content, fill};
-use crate::support::{Run, Running};
+use crate::place::{KEEP, Place, content, fill};
+use crate::support::Run;
 
 /// Runs the plugin where files on "this machine" go to `here`.
 fn dbmig(place: &Place, here: &Path, words: &[&str]) -> Run {
@@ -133,32 +133,4 @@ async fn an_old_file_that_was_not_kept_does_not_come_back() {
     assert_eq!(digest(&place.file), after);
     place.is_tidy("at the end");
     assert_eq!(files(here.path()), Vec::<String>::new());
-}
-
-/// The volumes apart are made, mounted and removed between steps; whatever is missing of them when the plugin dies, the way on is open.
-#[tokio::test(flavor = "multi_thread")]
-async fn a_vacuum_killed_around_its_volumes_apart_goes_on_or_back() {
-    let place = Place::small().await;
-    let apart = ["vacuum", "box-0", "--keep", KEEP, "--scratch", "pvc", "--keep-old", "pvc", "--yes"];
-    for (step, way) in [(5, "resume"), (10, "undo")] {
-        fill(&place.file);
-        let (before, expected) = (digest(&place.file), content(&place.file, "id % 4 = 0"));
-        let mut running = Running::start(place.space.dbmig_command(&apart));
-        running.reaches(step, STEPS);
-        running.kill();
-        let said = running.said();
-        let run = place.space.dbmig(&[way, &place.id(), "--yes"]);
-        assert_eq!(run.code, 0, "killed at {step}: {said}\n{}", run.stderr);
-        place.is_tidy("at the end");
-        if way == "resume" {
-            assert_eq!(content(&place.file, "true"), expected, "killed at {step}");
-            let claims = claims(&place);
-            place
-                .space
-                .kubectl(&[&["delete", "--wait=false"], &claims.iter().map(String::as_str).collect::<Vec<_>>()[..]].concat());
-        } else {
-            assert_eq!(digest(&place.file), before, "killed at {step}");
-        }
-        place.space.wait_for("no claim of ours is left", || claims(&place).is_empty());
-    }
 }

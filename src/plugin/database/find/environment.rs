@@ -92,8 +92,13 @@ impl<'a> Sources<'a> {
         for variable in container.env.iter().flatten() {
             match (&variable.value, &variable.value_from) {
                 (Some(value), _) => {
-                    let (value, from) = expand(value, &variables);
-                    variables.set(&variable.name, value, from.unwrap_or_else(|| here.clone()));
+                    let expanded = expand(value, &variables);
+                    if expanded.is_whole {
+                        variables.set(&variable.name, expanded.value, expanded.from.unwrap_or_else(|| here.clone()));
+                    } else {
+                        // With what is hidden from this user, or what kubelet sets for Services: the pod itself knows it.
+                        self.hidden.push(format!("variable {}", variable.name));
+                    }
                 }
                 (None, Some(from)) => {
                     if let Some((value, source)) = self.referred(pod, from).await? {
@@ -141,32 +146,42 @@ fn field_of(pod: &Pod, path: &str) -> Option<String> {
     }
 }
 
-/// `$(NAME)` of what was set before, `$$` for a dollar sign; what is not known stays as it is. Also, where the first value
-/// that was put in comes from.
-fn expand(text: &str, variables: &Variables) -> (String, Option<String>) {
-    let (mut value, mut from, mut rest) = (String::new(), None, text);
+/// A value with its references put in.
+struct Expanded {
+    value: String,
+    /// Where the first value that was put in comes from.
+    from: Option<String>,
+    /// Every reference is known.
+    is_whole: bool,
+}
+
+/// `$(NAME)` of what was set before, `$$` for a dollar sign; what is not known stays as it is.
+fn expand(text: &str, variables: &Variables) -> Expanded {
+    let mut expanded = Expanded { value: String::new(), from: None, is_whole: true };
+    let mut rest = text;
     while let Some((before, behind)) = rest.split_once('$') {
-        value.push_str(before);
+        expanded.value.push_str(before);
         if let Some(behind) = behind.strip_prefix('$') {
-            value.push('$');
+            expanded.value.push('$');
             rest = behind;
             continue;
         }
-        let name = behind.strip_prefix('(').and_then(|inner| inner.split_once(')'));
-        match name.and_then(|(name, behind)| Some((variables.known.get(name)?, behind))) {
+        let reference = behind.strip_prefix('(').and_then(|inner| inner.split_once(')'));
+        match reference.and_then(|(name, behind)| Some((variables.known.get(name)?, behind))) {
             Some((known, behind)) => {
-                value.push_str(&known.value);
-                from.get_or_insert_with(|| known.from.clone());
+                expanded.value.push_str(&known.value);
+                expanded.from.get_or_insert_with(|| known.from.clone());
                 rest = behind;
             }
             None => {
-                value.push('$');
+                expanded.is_whole &= reference.is_none();
+                expanded.value.push('$');
                 rest = behind;
             }
         }
     }
-    value.push_str(rest);
-    (value, from)
+    expanded.value.push_str(rest);
+    expanded
 }
 
 #[cfg(test)]
@@ -179,9 +194,12 @@ mod tests {
         variables.set("USER", "app".to_owned(), "secret/db".to_owned());
         variables.set("ODD", "a$(USER)".to_owned(), "container web".to_owned());
         let expanded = |text: &str| expand(text, &variables);
-        assert_eq!(expanded("x-$(USER)-$(USER)"), ("x-app-app".to_owned(), Some("secret/db".to_owned())));
-        assert_eq!(expanded("$(NONE)$(USER").0, "$(NONE)$(USER");
-        assert_eq!(expanded("$$(USER) 5$ $").0, "$(USER) 5$ $");
-        assert_eq!(expanded("$(ODD)").0, "a$(USER)", "what was put in is not looked at again");
+        let twice = expanded("x-$(USER)-$(USER)");
+        assert_eq!((twice.value.as_str(), twice.from.as_deref()), ("x-app-app", Some("secret/db")));
+        let unknown = expanded("$(NONE)$(USER");
+        assert_eq!((unknown.value.as_str(), unknown.is_whole), ("$(NONE)$(USER", false));
+        let dollars = expanded("$$(USER) 5$ $");
+        assert_eq!((dollars.value.as_str(), dollars.is_whole), ("$(USER) 5$ $", true));
+        assert_eq!(expanded("$(ODD)").value, "a$(USER)", "what was put in is not looked at again");
     }
 }

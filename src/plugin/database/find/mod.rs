@@ -254,11 +254,17 @@ fn each_once(found: Vec<Found>) -> Vec<Found> {
             Some(earlier) if matches!(&earlier.location, Location::File(path) if !path.starts_with('/')) => {
                 earlier.location = one.location;
             }
+            // Who may not read a Secret does not see the password that it has.
+            Some(earlier) if !has_password(&earlier.location) && has_password(&one.location) => *earlier = one,
             Some(_) => {}
             None => once.push(one),
         }
     }
     once
+}
+
+fn has_password(location: &Location) -> bool {
+    matches!(location, Location::Server(server) if server.password.is_some())
 }
 
 #[cfg(test)]

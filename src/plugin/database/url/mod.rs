@@ -119,7 +119,7 @@ pub enum Location {
 impl Location {
     /// Understands what applications are given: `postgres://`, `postgresql://`, `mysql://` and `mariadb://` URLs with the
     /// suffixes of SQLAlchemy's drivers, `jdbc:` before them, libpq's `key=value`, ADO.NET's `Key=Value;`, Go's
-    /// `user:password@tcp(host:port)/database`, `sqlite:` and `file:` paths.
+    /// `user:password@tcp(host:port)/database`, `sqlite:` and `file:` paths, and absolute paths of files.
     ///
     /// # Errors
     /// It is none of these, or incomplete. The text is not repeated: it may contain a password.

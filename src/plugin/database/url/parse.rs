@@ -12,7 +12,8 @@ use crate::failure::{Failure, Result};
 pub(in crate::database) fn parts(text: &str) -> Result<Parts> {
     let text = text.trim();
     let text = strip(text, "jdbc:").unwrap_or(text);
-    if let Some(path) = sqlite(text) {
+    let path = if text.starts_with('/') { Some(text.to_owned()) } else { sqlite(text) };
+    if let Some(path) = path {
         return Ok(Parts { file: Some(path), ..Parts::default() });
     }
     if let Some((user, address)) = ["@tcp(", "@unix("].iter().find_map(|mark| split_last(text, mark)) {

@@ -76,6 +76,7 @@ fn every_way_to_write_a_server_down_is_understood() {
 fn files_are_paths() {
     for (text, path) in [
         ("sqlite:app.db", "app.db"),
+        ("/data/app.db", "/data/app.db"),
         ("sqlite:///app.db", "/app.db"),
         ("sqlite:////data/app.db?mode=rw", "/data/app.db"),
         ("sqlite3://data/app.db", "data/app.db"),
@@ -156,7 +157,8 @@ fn no_password_is_ever_shown() {
             }
         }
         // Not encoded as it should be: whatever comes of it, it is not repeated.
-        for text in [format!("postgres://app:{password}@db/shop"), format!("app:{password}@tcp(db)/shop"), password.clone()] {
+        for text in [format!("postgres://app:{password}@db/shop"), format!("app:{password}@tcp(db)/shop"), format!("x{password}")]
+        {
             let said = match Location::parse(&text) {
                 Ok(location) => format!("{location} {location:?}"),
                 Err(failure) => format!("{failure:?}"),

@@ -26,12 +26,16 @@ pub(super) struct Batches<R> {
     splitter: Splitter,
     drained: bool,
     quiet: Duration,
+    /// The server itself ended the stream.
+    complete: bool,
+    /// It broke; at the next look it seems to have ended.
+    broke: bool,
 }
 
 impl<R: AsyncBufRead + Unpin> Batches<R> {
     /// Ends too when nothing has come for as long as `quiet`.
     pub(super) fn new(reader: R, quiet: Duration) -> Self {
-        Self { reader, splitter: Splitter::default(), drained: false, quiet }
+        Self { reader, splitter: Splitter::default(), drained: false, quiet, complete: false, broke: false }
     }
 
     /// The next lines, as they came, perhaps none; `None` at the end of the stream, or when it broke or stays quiet.
@@ -60,6 +64,11 @@ impl<R: AsyncBufRead + Unpin> Batches<R> {
         Some(std::iter::from_fn(|| self.splitter.next_line()).collect())
     }
 
+    /// The server itself ended the stream: nothing broke.
+    pub(super) fn is_complete(&self) -> bool {
+        self.complete
+    }
+
     /// What is left at the end of the stream: a line that its writer did not end.
     pub(super) fn rest(&mut self) -> Option<Bytes> {
         self.splitter.rest()
@@ -67,7 +76,11 @@ impl<R: AsyncBufRead + Unpin> Batches<R> {
 
     /// Takes one chunk in; its size. Loses nothing when dropped.
     async fn chunk(&mut self) -> Option<usize> {
-        let chunk = self.reader.fill_buf().await.ok().filter(|chunk| !chunk.is_empty())?;
+        let chunk = self.reader.fill_buf().await.inspect_err(|_| self.broke = true).ok()?;
+        if chunk.is_empty() {
+            self.complete = !self.broke;
+            return None;
+        }
         self.splitter.feed(chunk);
         let size = chunk.len();
         self.reader.consume_unpin(size);
@@ -102,6 +115,7 @@ mod tests {
         }
         assert_eq!((lines[0].as_ref(), lines.len(), batches.rest().unwrap().as_ref()), (&b"2x"[..], 50_001, &b"49999"[..]));
         assert!((2..10).contains(&count), "{count} batches");
+        assert!(!batches.is_complete());
     }
 
     #[tokio::test]

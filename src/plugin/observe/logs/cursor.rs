@@ -25,6 +25,8 @@ pub(super) struct Cursor {
     recent: VecDeque<(i64, u64)>,
     /// Lines that a new stream is going to repeat, with how often.
     repeats: HashMap<u64, u32>,
+    /// The last stream broke: the server may have had more.
+    broke: bool,
     /// A new stream is expected to begin with a line that was seen.
     resumes: bool,
 }
@@ -62,6 +64,12 @@ impl Cursor {
         if begins { Novelty::AfterGap } else { Novelty::New }
     }
 
+    /// The stream is over; it broke, or the server itself ended it, which it does after the last line.
+    pub(super) fn ended(&mut self, broke: bool) {
+        let was_silent = self.resumes;
+        self.broke = broke || (was_silent && self.broke);
+    }
+
     /// What comes next is another log: the container was started anew.
     pub(super) fn next_log(&mut self) {
         self.recent.clear();
@@ -77,7 +85,7 @@ impl Cursor {
                 *self.repeats.entry(*hash).or_default() += 1;
             }
         }
-        self.resumes = !self.repeats.is_empty();
+        self.resumes = self.broke && !self.repeats.is_empty();
         Timestamp::from_second(from).ok()
     }
 
@@ -140,6 +148,7 @@ mod tests {
                 let mut cursor = Cursor::default();
                 let mut seen: Vec<Line> = log[..first].iter().filter(|line| cursor.take(line) == Novelty::New).cloned().collect();
                 for end in [second, log.len()] {
+                    cursor.ended(true);
                     let from = cursor.resume();
                     seen.extend(since(&log[..end], from).into_iter().filter(|line| cursor.take(line) == Novelty::New));
                 }
@@ -152,15 +161,21 @@ mod tests {
     fn a_log_whose_end_was_moved_away_meanwhile_has_a_gap() {
         let mut cursor = Cursor::default();
         cursor.take(&line(1, 0, "a"));
+        cursor.ended(true);
         cursor.resume();
         let told = [line(7, 0, "z"), line(8, 0, "z")].map(|line| cursor.take(&line));
         assert_eq!(told, [Novelty::AfterGap, Novelty::New]);
+        cursor.ended(true);
         cursor.resume();
         let told = [line(7, 0, "z"), line(8, 0, "z"), line(9, 0, "z")].map(|line| cursor.take(&line));
         assert_eq!(told, [Novelty::Repeated, Novelty::Repeated, Novelty::New]);
+        cursor.ended(true);
         cursor.next_log();
         cursor.resume();
         assert_eq!(cursor.take(&line(10, 0, "of the next start")), Novelty::New);
+        cursor.ended(false);
+        cursor.resume();
+        assert_eq!(cursor.take(&line(20, 0, "of the file after the one that was read to its end")), Novelty::New);
     }
 
     #[test]

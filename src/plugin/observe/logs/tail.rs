@@ -195,6 +195,7 @@ impl Tail {
                 return End::Unheard;
             }
         }
+        self.cursor.ended(!batches.is_complete());
         // A stream that broke ends in the middle of a line, which the next one brings whole. That of an ended start does not.
         let rest = if follow { None } else { batches.rest() };
         match self.pass_on(rest.into_iter().collect()).await {

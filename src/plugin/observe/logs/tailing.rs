@@ -95,8 +95,9 @@ impl Tailing {
     fn begin(&mut self, source: Source, instance: Option<Instance>) {
         let (newest_tx, newest) = watch::channel(instance);
         let api = Api::namespaced(self.client.clone(), source.namespace());
-        let tail =
-            Tail { api, source: source.clone(), start: self.start, heard: self.heard.clone(), newest, cursor: Cursor::default() };
+        // What begins from now on is heard from its first line, however late its stream opens.
+        let start = if newest.borrow().is_some() { self.start } else { Start { tail: None, ..self.start } };
+        let tail = Tail { api, source: source.clone(), start, heard: self.heard.clone(), newest, cursor: Cursor::default() };
         self.tails.spawn(tail.run());
         self.newest.insert(source, newest_tx);
         while self.tails.try_join_next().is_some() {}
