@@ -71,6 +71,8 @@ pub(crate) fn rows(repair: &Repair) -> &Rows {
 
 /// Does a repair, takes it back and finds every value of before, does it again; a third time it finds nothing to change.
 pub(crate) async fn apply(db: &Db, repair: &Repair) {
+    let kept: Repair = serde_json::from_value(serde_json::to_value(repair).unwrap()).unwrap();
+    assert_eq!(kept, *repair, "a record keeps it");
     let rows = rows(repair);
     let all = format!("SELECT * FROM {} ORDER BY 1", table(repair));
     let first = db.query(&all).await.unwrap();
