@@ -5,7 +5,7 @@ use super::session::Session;
 use crate::cli::doctor::LookArgs;
 use crate::cluster::helper::Helper;
 use crate::cluster::kind::TargetRef;
-use crate::cluster::seat::Seat;
+use crate::cluster::seat::{Leaves, Seat};
 use crate::cluster::target::Target;
 use crate::cluster::volume::{Mount, Source, mounts};
 use crate::database::find::{self, Found, Subject};
@@ -22,8 +22,7 @@ pub(super) struct Reach {
 }
 
 impl Reach {
-    /// Looks the target up and brings our binary there: into its running container, else into an ephemeral one, else into a
-    /// helper pod beside its volumes.
+    /// Looks the target up and brings our binary there: into its running container, else into a helper pod beside its volumes.
     ///
     /// # Errors
     /// Nothing of that name; no place for our binary, with each way that was tried.
@@ -37,7 +36,7 @@ impl Reach {
         let mounts: Vec<Mount> = all.into_iter().filter(|mount| !matches!(mount.source, Source::WithPod(_))).collect();
         let id = operation::new_id("look");
         let helper = Helper::beside(&target.pod, &target.container, &id, &look.helper_image, &mounts);
-        let seat = Seat::beside(cluster, stop, &target.pod, &target.container, helper.clone(), &mounts).await?;
+        let seat = Seat::beside(cluster, stop, &target.pod, &target.container, helper.clone(), &mounts, Leaves::Nothing).await?;
         Ok(Self { target, helper, seat })
     }
 
