@@ -74,7 +74,7 @@ pub fn replace(call: &Replace, report: &dyn Report) -> Result<Swapped> {
     Ok(Swapped { inode, already: false })
 }
 
-/// Removes the old file, and takes its blocks: whoever keeps it open, as the lock of this very call does, would keep them too.
+/// Removes the old file, and takes its blocks: whoever keeps it open, as this very call does, would keep them too.
 fn make_room(database: &Path) -> Result<()> {
     let doing = || format!("cannot remove {}", database.display());
     let old = File::options().write(true).open(database).explain(doing)?;

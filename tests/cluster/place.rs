@@ -147,14 +147,14 @@ impl Place {
     /// Waits until no helper binary changes or proves the database, and keeps the next one from beginning. `None` when `is_there` says
     /// that it is too late for that.
     pub(crate) fn hold(&self, is_there: impl Fn() -> bool) -> Option<File> {
-        let file = File::open(&self.file).unwrap();
-        while file.try_lock_shared().is_err() {
+        let folder = File::open(self.folder()).unwrap();
+        while folder.try_lock_shared().is_err() {
             if is_there() {
                 return None;
             }
             std::thread::sleep(Duration::from_millis(2));
         }
-        Some(file)
+        Some(folder)
     }
 
     /// The helper pod, if there is one that is not on its way out.

@@ -24,6 +24,32 @@ async fn the_role_for_vacuum_lets_its_holder_exec_but_not_read_other_secrets() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_roles_for_a_look_let_doctor_ask_a_database_without_a_right_to_secrets() {
+    const ROLES: &str =
+        concat!(include_str!("../../plugin-manifest/observe.yaml"), "\n---\n", include_str!("../../plugin-manifest/look.yaml"));
+    let space = Namespace::new("role").await;
+    space.volume("data", "32Mi");
+    let file = space.folder("data").join("app.sqlite");
+    let sql = "CREATE TABLE alembic_version (version_num varchar(32) NOT NULL); INSERT INTO alembic_version VALUES ('4f1a');";
+    rusqlite::Connection::open(&file).expect("a new file").execute_batch(sql).expect("a new database takes a table");
+    let container = serde_json::json!({"name": "main", "image": "busybox:1", "command": ["sleep", "600"],
+        "volumeMounts": [{"name": "data", "mountPath": "/data"}]});
+    space.pod(
+        "app",
+        &serde_json::json!({"containers": [container], "terminationGracePeriodSeconds": 0,
+            "volumes": [{"name": "data", "persistentVolumeClaim": {"claimName": "data"}}]}),
+    );
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let user = space.user("looker", ROLES, "kubectl-dbmig-observe", dir.path());
+    let account = format!("--serviceaccount={}:looker", space.name());
+    space.kubectl(&["create", "rolebinding", "look", "--role=kubectl-dbmig-look", &account]);
+    let run = space.dbmig_as(&user, &["doctor", "app"]);
+    assert_eq!((run.code, run.stdout.contains("Alembic, version 4f1a")), (0, true), "{}{}", run.stdout, run.stderr);
+    let run = space.dbmig_as(&user, &["history", "app"]);
+    assert!(run.code == 0 && run.stdout.contains("4f1a"), "{}{}", run.stdout, run.stderr);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_optional_cluster_role_is_accepted_by_the_server() {
     let space = Namespace::new("role").await;
     let file = concat!(env!("CARGO_MANIFEST_DIR"), "/plugin-manifest/optional-cluster.yaml");

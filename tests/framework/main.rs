@@ -9,5 +9,6 @@ mod django;
 mod knex;
 mod lookalikes;
 mod node;
+mod prisma;
 mod repaired;
 mod tool;

@@ -19,11 +19,11 @@ async fn typeorm_is_read_and_believes_a_stamp() {
             let text = format!(
                 "module.exports = class {name}{time} {{\n  async up(q) {{ await q.query('CREATE TABLE {name} (id int)') }}\n  async down(q) {{}}\n}}\n"
             );
-            db.write(&format!("m/{time}-{name}.js"), &text);
+            db.write(&format!("m/{time}-{}.js", name.to_lowercase()), &text);
         }
-        std::fs::rename(db.path().join("m/1700000000001-Orders.js"), db.path().join("later.js")).unwrap();
+        std::fs::rename(db.path().join("m/1700000000001-orders.js"), db.path().join("later.js")).unwrap();
         node(&db, "typeorm", &["migration:run", "-d", "source.js"]).well();
-        std::fs::rename(db.path().join("later.js"), db.path().join("m/1700000000001-Orders.js")).unwrap();
+        std::fs::rename(db.path().join("later.js"), db.path().join("m/1700000000001-orders.js")).unwrap();
         let (state, evidence) = with_files(&db, Framework::TypeOrm, "m").await;
         assert_eq!(state.heads, ["Users1700000000000"]);
         assert_eq!(state.applied[0].at.as_deref(), Some("2023-11-14T22:13:20Z"));

@@ -9,8 +9,9 @@ use super::database::Db;
 
 /// The only state that is found, which must be of this framework.
 pub(crate) async fn only(db: &Db, framework: Framework) -> State {
-    let states = recognise(db).await.unwrap();
-    let [state] = <[State; 1]>::try_from(states).unwrap_or_else(|states| panic!("not one state: {states:#?}"));
+    let mut states = recognise(db).await.unwrap();
+    assert_eq!(states.len(), 1, "not one state: {states:#?}");
+    let state = states.remove(0);
     assert_eq!(state.framework, framework, "{state:#?}");
     state
 }
@@ -55,9 +56,9 @@ pub(crate) fn proven(state: &State, evidence: &Evidence) -> Repair {
 /// The only repair that is proposed.
 #[track_caller]
 pub(crate) fn one(state: &State, evidence: &Evidence) -> Repair {
-    let list = repairs(state, evidence);
-    let [repair] = <[Repair; 1]>::try_from(list).unwrap_or_else(|list| panic!("not one repair: {list:#?}"));
-    repair
+    let mut list = repairs(state, evidence);
+    assert_eq!(list.len(), 1, "not one repair: {list:#?}");
+    list.remove(0)
 }
 
 #[track_caller]
@@ -70,6 +71,8 @@ pub(crate) fn rows(repair: &Repair) -> &Rows {
 
 /// Does a repair, takes it back and finds every value of before, does it again; a third time it finds nothing to change.
 pub(crate) async fn apply(db: &Db, repair: &Repair) {
+    let kept: Repair = serde_json::from_value(serde_json::to_value(repair).unwrap()).unwrap();
+    assert_eq!(kept, *repair, "a record keeps it");
     let rows = rows(repair);
     let all = format!("SELECT * FROM {} ORDER BY 1", table(repair));
     let first = db.query(&all).await.unwrap();

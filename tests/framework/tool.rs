@@ -39,6 +39,12 @@ pub(crate) fn node_command(db: &Db, program: &str, words: &[&str]) -> Command {
     }
     let program = if program == "node" { Path::new("node").to_owned() } else { modules.join(".bin").join(program) };
     let mut command = command(db, &program);
+    // Prisma would fetch engines for these; its migrations run in the one that its package brings along.
+    let unused = db.path().join("package.json");
+    command
+        .env("PRISMA_QUERY_ENGINE_LIBRARY", &unused)
+        .env("PRISMA_SCHEMA_ENGINE_BINARY", &unused)
+        .env("CHECKPOINT_DISABLE", "1");
     command.args(words);
     command
 }

@@ -8,7 +8,7 @@ use crate::database::find::{Named, Reference};
 #[derive(Args, Clone, Default)]
 #[command(group = ArgGroup::new("which database"))]
 pub struct DatabaseArgs {
-    /// The database as a URL (postgres://, mysql://, sqlite:, jdbc:…), or as key=value as libpq takes it, as the pod reaches it
+    /// The database as a URL (postgres://, mysql://, sqlite:, jdbc:…), or as key=value as libpq takes it, as the pod reaches it; a password in it is seen in this machine's list of processes
     #[arg(long, value_name = "URL", group = "which database")]
     pub database: Option<String>,
     /// The Secret or ConfigMap that has it: secret/NAME:KEY, or secret/NAME where its keys are named as usual

@@ -23,6 +23,15 @@ pub struct Seat {
     roots: Vec<(Mount, String)>,
 }
 
+/// What a seat may leave in a pod when it is not needed any more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Leaves {
+    /// Nothing that the API server shows.
+    Nothing,
+    /// An ephemeral container: those can't be removed from a pod.
+    EphemeralContainer,
+}
+
 impl Seat {
     /// Folders to look for databases in.
     #[must_use]
@@ -83,8 +92,8 @@ impl Seat {
         }
     }
 
-    /// In the network of a pod, where its sidecars listen: in the named container, else in another one that runs, else in an
-    /// ephemeral one, else only on its node, in a helper pod without any of its volumes.
+    /// In the network of a pod, where its sidecars listen: in the named container, else in another one that runs, else only on
+    /// its node, in a helper pod without any of its volumes.
     ///
     /// # Errors
     /// Names each place that was tried, and why it would not do.
@@ -98,16 +107,11 @@ impl Seat {
                 Err(failure) => tried.push(format!("in container {name}: {}", told(&failure))),
             }
         }
-        if let Some(name) = names.first() {
-            match in_ephemeral(cluster, stop, pod, name, &helper, &[]).await {
-                Ok(seat) => return Ok(seat),
-                Err(failure) => tried.push(format!("in an ephemeral container: {}", told(&failure))),
-            }
-        }
         Self::in_helper_pod(cluster, stop, helper, &[]).await.map_err(|failure| failure.facts(tried))
     }
 
-    /// Beside a running container: in it where it has a place for our binary, else in an ephemeral container, else in a helper pod.
+    /// Beside a running container: in it where it has a place for our binary, else in an ephemeral container if that may stay, else
+    /// in a helper pod.
     ///
     /// # Errors
     /// Names each place that was tried, and why it would not do.
@@ -118,6 +122,7 @@ impl Seat {
         container: &str,
         helper: Helper,
         mounts: &[Mount],
+        leaves: Leaves,
     ) -> Result<Self> {
         let mut tried = Vec::new();
         if running(pod).any(|name| name == container) {
@@ -125,9 +130,11 @@ impl Seat {
                 Ok(seat) => return Ok(seat),
                 Err(failure) => tried.push(format!("in container {container}: {}", told(&failure))),
             }
-            match in_ephemeral(cluster, stop, pod, container, &helper, mounts).await {
-                Ok(seat) => return Ok(seat),
-                Err(failure) => tried.push(format!("in an ephemeral container: {}", told(&failure))),
+            if leaves == Leaves::EphemeralContainer {
+                match in_ephemeral(cluster, stop, pod, container, &helper, mounts).await {
+                    Ok(seat) => return Ok(seat),
+                    Err(failure) => tried.push(format!("in an ephemeral container: {}", told(&failure))),
+                }
             }
         }
         if mounts.iter().any(|mount| matches!(mount.source, Source::WithPod(_))) {

@@ -5,7 +5,7 @@ use crate::cli::doctor::LookArgs;
 use crate::cluster::Cluster;
 use crate::cluster::helper::Helper;
 use crate::cluster::kind::TargetRef;
-use crate::cluster::seat::Seat;
+use crate::cluster::seat::{Leaves, Seat};
 use crate::cluster::target::Target;
 use crate::cluster::volume::{Mount, Source, mounts};
 use crate::database::find::{self, Found, Named, Subject};
@@ -18,6 +18,7 @@ use crate::ui::human::harmless;
 /// A pod with our binary in or beside it.
 pub(super) struct Reach {
     pub(super) target: Target,
+    helper: Helper,
     seat: Seat,
 }
 
@@ -34,8 +35,7 @@ impl Reach {
         Self::beside(&session.cluster, &session.stop, target, &look.helper_image, id).await
     }
 
-    /// Brings our binary to a target: into its running container, else into an ephemeral one, else into a helper pod beside
-    /// its volumes, from which only what other pods reach can be reached. `id` is part of the helper's name.
+    /// Brings our binary to a target: into its running container, else into a helper pod beside its volumes. `id` is part of the helper's name.
     ///
     /// # Errors
     /// No place for our binary, with each way that was tried.
@@ -43,8 +43,8 @@ impl Reach {
         let all = mounts(&target.pod, Some(&target.container));
         let mounts: Vec<Mount> = all.into_iter().filter(|mount| !matches!(mount.source, Source::WithPod(_))).collect();
         let helper = Helper::beside(&target.pod, &target.container, id, image, &mounts);
-        let seat = Seat::beside(cluster, stop, &target.pod, &target.container, helper, &mounts).await?;
-        Ok(Self { target, seat })
+        let seat = Seat::beside(cluster, stop, &target.pod, &target.container, helper.clone(), &mounts, Leaves::Nothing).await?;
+        Ok(Self { target, helper, seat })
     }
 
     /// The databases that the pod is told of, or the one that was named.
@@ -82,11 +82,19 @@ impl Reach {
         self.seat.locate(path).map(|(mount, _)| &mount.source)
     }
 
-    /// Opens one of them.
+    /// Opens one of them. A server is reached by way of a container of the pod that runs, if there is one: a sidecar may listen
+    /// where no other pod hears it.
     ///
     /// # Errors
     /// Why it can't be reached.
-    pub(super) async fn connect(&self, found: &Found) -> Result<Box<dyn Database>, Unreached> {
+    pub(super) async fn connect(&self, cluster: &Cluster, stop: &Stop, found: &Found) -> Result<Box<dyn Database>, Unreached> {
+        if matches!(found.location, Location::Server(_)) && self.seat.helper.is_some() {
+            let (target, helper) = (&self.target, self.helper.clone());
+            let inside = Seat::in_network(cluster, stop, &target.pod, &target.container, helper).await;
+            if let Ok(inside) = inside {
+                return database::connect(&inside.agent, &found.location, Limits::default()).await;
+            }
+        }
         database::connect(&self.seat.agent, &found.location, Limits::default()).await
     }
 

@@ -42,11 +42,21 @@ async fn of_file(
     scripts: &[Script],
     id: &str,
 ) -> Result<Effect> {
-    let path = evidence.available.iter().flatten().find(|one| one.id == id).map(|one| &one.path);
-    match scripts.iter().find(|script| Some(&script.path) == path && script.path.ends_with(".sql")) {
-        Some(script) => judge(database, state, id, &script.text).await,
-        None => Ok(Effect::Unknown),
-    }
+    let sql = |one: &super::Available| {
+        scripts.iter().find(|script| script.path == one.path && script.path.ends_with(".sql")).map(|script| script.text.as_str())
+    };
+    let all = evidence.available.as_deref().unwrap_or_default();
+    let Some((at, text)) = all.iter().position(|one| one.id == id).and_then(|at| Some((at, sql(&all[at])?))) else {
+        return Ok(Effect::Unknown);
+    };
+    let before = all[..at].iter().filter_map(sql).fold(traces::Before::default(), traces::Before::and);
+    let effect = judge(database, state, id, &Traces::of(text, &before)).await?;
+    let failed = state.failed.iter().find(|failed| failed.id == id);
+    Ok(match (effect, failed.and_then(|failed| failed.log.as_ref())) {
+        // All the names are there, and yet it failed: others made some of them.
+        (Effect::Applied(because), Some(_)) => Effect::Partly(format!("{because}, but it failed, so not all of it is its own")),
+        (effect, _) => effect,
+    })
 }
 
 /// golang-migrate's row names, on the way down, the migration *before* the one that is reversed. So the next one must not be there
@@ -84,8 +94,7 @@ fn object(row: Row) -> Option<SchemaObject> {
     Some(SchemaObject { kind: kind?, name: name?, table: table?, sql })
 }
 
-async fn judge(database: &dyn Database, state: &State, id: &str, sql: &str) -> Result<Effect> {
-    let traces = Traces::of(sql);
+async fn judge(database: &dyn Database, state: &State, id: &str, traces: &Traces) -> Result<Effect> {
     if traces.list.is_empty() {
         return Ok(Effect::Unknown);
     }

@@ -1,5 +1,5 @@
 //! What each migration framework writes down, and how its state is set right. One file per framework, or per shape that
-//! several share; a new one is a new file and a line in [`BOOKS`]. Reads by SELECT only, writes nothing.
+//! several share; a new one is a new file and a line in `BOOKS`. Reads by SELECT only, writes nothing.
 //!
 //! The way of a command that wants to know or to repair:
 //!

@@ -232,6 +232,15 @@ impl Finding {
         Self { level, what: what.into(), evidence: None, next: Vec::new() }
     }
 
+    /// What is so and what shows it, for a warning.
+    #[must_use]
+    pub fn in_a_line(&self) -> String {
+        match &self.evidence {
+            Some(evidence) => format!("{}: {evidence}", self.what),
+            None => self.what.clone(),
+        }
+    }
+
     /// What was seen.
     #[must_use]
     pub fn evidence(mut self, evidence: impl Into<String>) -> Self {

@@ -10,6 +10,12 @@ fn time(name: &str) -> &str {
     &name[name.trim_end_matches(|c: char| c.is_ascii_digit()).len()..]
 }
 
+/// The name in a file's text that ends with the file's time.
+fn class<'a>(text: &'a str, time: &str) -> Option<&'a str> {
+    let mut words = text.split(|c: char| !c.is_alphanumeric() && c != '_');
+    words.find(|word| word.len() > time.len() && word.ends_with(time))
+}
+
 /// TypeORM.
 pub(super) const TYPEORM: Journal = Journal {
     framework: Framework::TypeOrm,
@@ -19,7 +25,7 @@ pub(super) const TYPEORM: Journal = Journal {
     columns: Columns { id: "name", at: "timestamp", key: "id", ..NONE },
     lock: |_, _| None,
     suffixes: &[".ts", ".js"],
-    // `1700000000000-AddUsers.ts` has the class `AddUsers1700000000000`.
+    // `1700000000000-add-users.ts` has the class `AddUsers1700000000000`.
     available: |scripts| {
         listed(
             scripts,
@@ -28,7 +34,7 @@ pub(super) const TYPEORM: Journal = Journal {
                     .map_or_else(|| without(file_name(&script.path), &[".ts", ".js"]), |_| None)?;
                 let (time, name) = stem.split_once('-')?;
                 time.parse::<u64>().ok()?;
-                Some((format!("{name}{time}"), name.to_owned()))
+                Some((class(&script.text, time).map_or_else(|| format!("{name}{time}"), str::to_owned), name.to_owned()))
             },
             |one| time(&one.id).to_owned(),
         )

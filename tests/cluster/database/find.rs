@@ -2,7 +2,7 @@
 
 use dbmig::cluster::helper::Helper;
 use dbmig::cluster::relay::{Endpoint, Relay};
-use dbmig::cluster::seat::Seat;
+use dbmig::cluster::seat::{Leaves, Seat};
 use dbmig::cluster::{Cluster, ConnectionFlags, connect};
 use dbmig::database::find::{self, Found, Named, Subject};
 use dbmig::shutdown::Stop;
@@ -67,7 +67,7 @@ impl Place {
 
     async fn seat(&self, cluster: &Cluster) -> Seat {
         let helper = Helper::beside(&self.pod, "main", "find-x", "busybox:1", &[]);
-        Seat::beside(cluster, &Stop::default(), &self.pod, "main", helper, &[]).await.unwrap()
+        Seat::beside(cluster, &Stop::default(), &self.pod, "main", helper, &[], Leaves::Nothing).await.unwrap()
     }
 
     async fn found(&self, cluster: &Cluster) -> Vec<String> {

@@ -1,5 +1,6 @@
 //! Real database servers that only a pod can reach, asked through the agent in another pod.
 
+mod doctor;
 mod find;
 mod mariadb;
 pub(crate) mod postgres;

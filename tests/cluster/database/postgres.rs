@@ -179,3 +179,25 @@ async fn a_connection_that_is_cut_is_noticed_and_leaves_no_session() {
     assert!(after.passing, "{after:?}");
     server.no_relay_is_left();
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_that_is_cut_while_changes_are_made_permanent_leaves_them_in_doubt_and_says_so() {
+    let Some(server) = server("pgdoubt").await else { return };
+    server.sql(
+        CLIENT,
+        "CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN PERFORM pg_sleep(30); RETURN NULL; END';
+         CREATE CONSTRAINT TRIGGER slow AFTER INSERT ON m DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION slow();",
+    );
+    let proxy = Proxy::new(&server.space).await;
+    let agent = server.agent_through(proxy.kubeconfig()).await;
+    let database = reach(&agent, URL, Limits { statement: Duration::from_secs(60), ..Limits::default() }).await.unwrap();
+    let changing = tokio::spawn(async move { database.change(&[change("INSERT INTO m VALUES (5, false)", 1)]).await });
+    let committing = "SELECT count(*) FROM pg_stat_activity WHERE query = 'COMMIT' AND state = 'active'";
+    server.space.wait_for("the change is being made permanent", || server.sql(CLIENT, committing).trim() == "1");
+    assert!(proxy.harm(Harm::Reset) > 0);
+    let failure = changing.await.unwrap().unwrap_err();
+    assert!(failure.state.as_deref().is_some_and(|state| state.contains("is not known")), "{failure:?}");
+    // The server goes on with what it was told.
+    server.space.wait_for("the server has ended the session", || server.sql(CLIENT, committing).trim() == "0");
+    assert_eq!(server.sql(CLIENT, "SELECT count(*) FROM m WHERE version = 5").trim(), "1");
+}

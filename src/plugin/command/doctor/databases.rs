@@ -15,22 +15,22 @@ use crate::framework::{Finding, Level, Script, State};
 /// A database that was looked at.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Looked {
+pub(in crate::command) struct Looked {
     /// As a URL without its password.
-    pub(super) location: String,
+    pub(in crate::command) location: String,
     /// Where it was found.
-    pub(super) from: String,
+    pub(in crate::command) from: String,
     /// It answered.
-    pub(super) reached: bool,
+    pub(in crate::command) reached: bool,
     /// What its frameworks' books say.
-    pub(super) states: Vec<State>,
+    pub(in crate::command) states: Vec<State>,
 }
 
 /// Looks at every database of a pod; what stands in the way becomes a finding.
 ///
 /// # Errors
 /// The user asked to stop, or named migrations that can't be read.
-pub(super) async fn look(
+pub(in crate::command) async fn look(
     session: &Session,
     asked: &TargetRef,
     look: &LookArgs,
@@ -74,7 +74,7 @@ async fn all(session: &Session, reach: &Reach, look: &LookArgs, scripts: &[Scrip
 
 async fn of_one(session: &Session, reach: &Reach, found: Found, scripts: &[Script], findings: &mut Vec<Finding>) -> Looked {
     let (location, from) = (reach.shown(&found), found.from.clone());
-    let states = match reach.connect(&found).await {
+    let states = match reach.connect(&session.cluster, &session.stop, &found).await {
         Ok(database) => books::read(&session.cluster, &reach.target, &*database, scripts).await,
         Err(unreached) => Err(unreached.into()),
     };

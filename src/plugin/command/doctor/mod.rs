@@ -5,7 +5,7 @@ mod surroundings;
 
 use serde::Serialize;
 
-use self::databases::Looked;
+pub(super) use self::databases::{Looked, look};
 use super::Context;
 use super::scope;
 use super::session::Session;
@@ -34,7 +34,7 @@ pub async fn run(ctx: &Context, args: Args) -> Result<Exit> {
     let mut findings = session.stop.interruptible(surroundings::look(&session.cluster, facts)).await?;
     let asked = pod_to_ask(&args, facts)?;
     let databases = match &asked {
-        Some(asked) => databases::look(session, asked, &args.look, &mut findings).await?,
+        Some(asked) => look(session, asked, &args.look, &mut findings).await?,
         None => Vec::new(),
     };
     findings.sort_by_key(|finding| std::cmp::Reverse(finding.level));

@@ -83,7 +83,7 @@ impl Desk {
         let target = Target::resolve(&run.cluster, &TargetRef::parse(&[&self.spec.target])?, Some(&self.spec.container)).await?;
         let reach = Reach::beside(&run.cluster, &run.stop, target, &self.spec.helper_image, &run.id).await?;
         let found = self.find(run, &reach).await?;
-        let database = reach.connect(&found).await.map_err(Failure::from)?;
+        let database = reach.connect(&run.cluster, &run.stop, &found).await.map_err(Failure::from)?;
         Ok(open.insert(Open { reach: Arc::new(reach), database: Arc::from(database) }).clone())
     }
 

@@ -75,7 +75,7 @@ impl Look<'_> {
         let (session, args) = (self.session, self.args);
         let named = args.look.database.clone().named();
         let (found, lock) = session.stop.interruptible(self.find(named.as_ref())).await??;
-        let database = session.stop.interruptible(self.reach.connect(&found)).await??;
+        let database = session.stop.interruptible(self.reach.connect(&session.cluster, &session.stop, &found)).await??;
         let books = session.stop.interruptible(self.books(&*database, &scripts)).await??;
         let problems = match args.wish() {
             Some(wish) => problem::wished(&books, &wish)?,

@@ -13,7 +13,7 @@ use crate::cluster::helper::{Helper, is_helper};
 use crate::cluster::kind::TargetRef;
 use crate::cluster::node;
 use crate::cluster::owner::{Owner, owner_of};
-use crate::cluster::seat::Seat;
+use crate::cluster::seat::{Leaves, Seat};
 use crate::cluster::target::Target;
 use crate::cluster::volume::{Mount, Source, container_with, mounts, users};
 use crate::cluster::workload::{Kind, Workload};
@@ -87,7 +87,7 @@ pub(super) async fn place(session: &Session, options: &Options, id: &str) -> Res
     let helper = Helper::beside(&pod, &container, id, &options.helper_image, &outliving(&mounts));
     session.ui.say(&format!("looking at the volumes of {target}"));
     let seat = if options.punch {
-        Seat::beside(cluster, stop, &pod, &container, helper.clone(), &mounts).await?
+        Seat::beside(cluster, stop, &pod, &container, helper.clone(), &mounts, Leaves::EphemeralContainer).await?
     } else {
         Seat::in_helper_pod(cluster, stop, helper.clone(), &mounts).await?
     };

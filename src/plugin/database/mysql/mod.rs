@@ -2,6 +2,7 @@
 
 mod session;
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -166,7 +167,6 @@ impl Mysql {
                 *place = Some(session);
                 Ok(value)
             }
-            Err(Stop::Doubt(error)) => Err(in_doubt(self.failure(doing, error))),
             Err(Stop::Error(error @ Error::Server { .. })) => {
                 let failure = self.failure(doing, error);
                 Err(self.taken_back(session, &mut place, failure).await)
@@ -197,8 +197,6 @@ impl Mysql {
 /// What ends a transaction early.
 enum Stop {
     Error(Error),
-    /// The connection broke while the changes were made permanent.
-    Doubt(Error),
     Failure(Failure),
 }
 
@@ -234,7 +232,8 @@ impl Database for Mysql {
     }
 
     async fn change(&self, changes: &[Change]) -> Result<()> {
-        self.alone("change", changes.len() + 1, async |session: &mut Session| {
+        let permanent = AtomicBool::new(false);
+        let changed = self.alone("change", changes.len() + 1, async |session: &mut Session| {
             session.statement("START TRANSACTION READ WRITE", 0).await?;
             for change in changes {
                 let found = match session.statement(&change.sql, 0).await? {
@@ -243,13 +242,13 @@ impl Database for Mysql {
                 };
                 other_rows(&change.sql, found, change.rows).map_err(Stop::Failure)?;
             }
-            match session.statement("COMMIT", 0).await {
-                Ok(_) => Ok(()),
-                Err(error @ Error::Server { .. }) => Err(Stop::Error(error)),
-                Err(error) => Err(Stop::Doubt(error)),
-            }
-        })
-        .await
+            permanent.store(true, Ordering::Relaxed);
+            session.statement("COMMIT", 0).await?;
+            Ok(())
+        });
+        let changed = changed.await;
+        // The server says no to what it took back; a connection that is lost says nothing.
+        changed.map_err(|failure| if failure.passing && permanent.into_inner() { in_doubt(failure) } else { failure })
     }
 }
 

@@ -45,9 +45,22 @@ pub(super) struct Traces {
 /// An object with its schema, and whether a statement makes it.
 type Step = (Option<String>, Object, bool);
 
+/// Which names are there, as far as scripts tell.
+#[derive(Debug, Default)]
+pub(super) struct Before(BTreeMap<(Option<String>, Object), bool>);
+
+impl Before {
+    /// After one more script.
+    pub(super) fn and(mut self, sql: &str) -> Self {
+        let steps = statements(sql).into_iter().flat_map(|words| steps(&words));
+        self.0.extend(steps.map(|(schema, object, there)| ((schema, object), there)));
+        self
+    }
+}
+
 impl Traces {
-    /// Reads a script.
-    pub(super) fn of(sql: &str) -> Self {
+    /// Reads a script that runs after others. A name that is there before and after it tells nothing.
+    pub(super) fn of(sql: &str, before: &Before) -> Self {
         let statements: Vec<Vec<Step>> =
             statements(sql).iter().filter(|words| !is_frame(words)).map(|words| steps(words)).collect();
         // The first step on a name tells how it was before, the last one how it is afterwards.
@@ -58,16 +71,12 @@ impl Traces {
                 .and_modify(|(_, last)| *last = *there)
                 .or_insert((*there, *there));
         }
-        let telling =
-            |step: &Step| first_and_last.get(&(step.0.clone(), step.1.clone())).is_some_and(|(first, last)| first == last);
+        first_and_last.retain(|name, (first, last)| first == last && before.0.get(name) != Some(last));
+        let telling = |step: &Step| first_and_last.contains_key(&(step.0.clone(), step.1.clone()));
         let tells = |steps: Option<&Vec<Step>>| steps.is_some_and(|steps| steps.iter().any(telling));
         let (tells_begin, tells_end) = (tells(statements.first()), tells(statements.last()));
-        let list = first_and_last
-            .iter()
-            .filter(|(_, (first, last))| first == last)
-            .map(|((schema, object), (_, last))| Trace { schema: schema.clone(), object: object.clone(), there: *last })
-            .collect();
-        Self { list, tells_begin, tells_end }
+        let trace = |((schema, object), (_, there))| Trace { schema, object, there };
+        Self { list: first_and_last.into_iter().map(trace).collect(), tells_begin, tells_end }
     }
 }
 
@@ -232,7 +241,11 @@ mod tests {
     use super::*;
 
     fn told(sql: &str) -> Vec<String> {
-        Traces::of(sql).list.iter().map(|trace| format!("{}{}", if trace.there { "+" } else { "-" }, trace.object)).collect()
+        Traces::of(sql, &Before::default())
+            .list
+            .iter()
+            .map(|trace| format!("{}{}", if trace.there { "+" } else { "-" }, trace.object))
+            .collect()
     }
 
     #[test]
@@ -252,10 +265,21 @@ mod tests {
 
     #[test]
     fn a_statement_without_a_trace_at_an_end_leaves_that_end_open() {
-        let traces = Traces::of("CREATE TABLE a (x int); UPDATE a SET x = 1");
+        let traces = Traces::of("CREATE TABLE a (x int); UPDATE a SET x = 1", &Before::default());
         assert!(traces.tells_begin && !traces.tells_end, "{traces:?}");
-        let traces = Traces::of("UPDATE b SET x = 1; DROP TABLE a");
+        let traces = Traces::of("UPDATE b SET x = 1; DROP TABLE a", &Before::default());
         assert!(!traces.tells_begin && traces.tells_end, "{traces:?}");
+    }
+
+    #[test]
+    fn what_an_earlier_file_made_tells_nothing_of_a_later_one() {
+        let before = Before::default().and("CREATE TABLE users (x int); CREATE TABLE gone (x int)").and("DROP TABLE gone");
+        let traces = Traces::of("CREATE TABLE orders (x int); CREATE TABLE gone (x int); CREATE TABLE users (x int)", &before);
+        let names: Vec<String> = traces.list.iter().map(|trace| trace.object.to_string()).collect();
+        assert_eq!(
+            (names.join(", "), traces.tells_begin, traces.tells_end),
+            ("table gone, table orders".to_owned(), true, false)
+        );
     }
 
     #[test]

@@ -178,7 +178,8 @@ async fn other_frameworks_and_none_are_told_apart() {
         recognised(&["CREATE TABLE alembic_version (version_num VARCHAR(32))"]).await,
         Recognised::Other("Alembic".into())
     );
-    assert_eq!(recognised(&["CREATE TABLE schema_migrations (version varchar(128) PRIMARY KEY)"]).await, Recognised::None);
+    let dbmate = "CREATE TABLE schema_migrations (version varchar(128) PRIMARY KEY)";
+    assert_eq!(recognised(&[dbmate]).await, Recognised::Other("dbmate".into()));
     assert_eq!(recognised(&[]).await, Recognised::None);
 }
 

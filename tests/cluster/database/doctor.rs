@@ -1,0 +1,120 @@
+//! `doctor` and `history` in front of databases that are stuck.
+
+use rusqlite::Connection;
+use serde_json::{Value, json};
+
+use super::postgres::{CLIENT, server};
+use crate::support::{Namespace, Run};
+
+fn object(run: &Run) -> Value {
+    serde_json::from_str(&run.stdout).unwrap_or_else(|e| panic!("{e}: {}{}", run.stdout, run.stderr))
+}
+
+/// The one finding whose words have this.
+fn finding<'a>(diagnosis: &'a Value, words: &str) -> &'a Value {
+    let all = diagnosis["findings"].as_array().unwrap();
+    let found = all.iter().find(|finding| finding["what"].as_str().unwrap().contains(words));
+    found.unwrap_or_else(|| panic!("{words}: {all:#?}"))
+}
+
+const DIRTY: &str = "echo 'error: Dirty database version 4. Fix and force version.'; sleep 1; exit 1";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dirty_database_of_a_crash_looping_pod_is_diagnosed_and_left_as_it_is() {
+    let space = Namespace::new("doctor").await;
+    space.volume("data", "32Mi");
+    let file = space.folder("data").join("app.sqlite");
+    let sql = "CREATE TABLE schema_migrations (version uint64, dirty bool); INSERT INTO schema_migrations VALUES (4, 1);";
+    Connection::open(&file).unwrap().execute_batch(sql).unwrap();
+    let before = std::fs::read(&file).unwrap();
+    space.has_account();
+    space.apply(
+        &json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "app"}, "spec": {"automountServiceAccountToken": false,
+            "containers": [{"name": "main", "image": "busybox:1", "command": ["sh", "-c", DIRTY],
+                "volumeMounts": [{"name": "data", "mountPath": "/data"}]}],
+            "volumes": [{"name": "data", "persistentVolumeClaim": {"claimName": "data"}}]}})
+        .to_string(),
+    );
+    let restarts = "jsonpath={.status.containerStatuses[0].restartCount}";
+    space.wait_for("it was restarted", || {
+        space.try_kubectl(&["get", "pod", "app", "-o", restarts]).stdout.parse().is_ok_and(|count: u32| count > 0)
+    });
+    let run = space.dbmig(&["doctor", "app", "-o", "json"]);
+    assert_eq!(run.code, 3, "{}", run.stderr);
+    let diagnosis = object(&run);
+    assert_eq!(diagnosis["databases"][0]["location"], "sqlite:/data/app.sqlite");
+    assert_eq!(diagnosis["databases"][0]["states"][0]["framework"], "golang-migrate");
+    finding(&diagnosis, "pod/app is ");
+    let said = finding(&diagnosis, "migration 4 began and its end was never written down");
+    assert!(said["evidence"].as_str().unwrap().contains("Dirty database version 4"), "{said}");
+    let stuck = finding(&diagnosis, "golang-migrate: migration 4 did not end well");
+    assert_eq!(stuck["next"][0], format!("kubectl dbmig repair app -n {}", space.name()));
+
+    let run = space.dbmig(&["history", "app"]);
+    assert_eq!(run.code, 0, "{}", run.stderr);
+    assert!(run.stdout.lines().any(|line| line.starts_with("failed") && line.contains(" 4 ")), "{}", run.stdout);
+
+    // Whoever looks, leaves: no byte is changed, no pod of ours stays.
+    assert!(std::fs::read(&file).unwrap() == before);
+    space.wait_for("no helper pod is left", || !space.kubectl(&["get", "pods", "-o", "name"]).contains("dbmig-"));
+    assert_eq!(
+        std::fs::read_dir(file.parent().unwrap()).unwrap().filter(|one| one.as_ref().unwrap().path().is_file()).count(),
+        1
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_is_asked_with_what_a_secret_says_and_its_troubles_are_findings() {
+    let Some(server) = server("doctor-pg").await else { return };
+    let space = &server.space;
+    let books =
+        "CREATE TABLE knex_migrations (id serial PRIMARY KEY, name varchar(255), batch integer, migration_time timestamptz);
+        CREATE TABLE knex_migrations_lock (\"index\" serial PRIMARY KEY, is_locked integer);
+        INSERT INTO knex_migrations (name, batch, migration_time) VALUES
+            ('001_users.js', 1, '2026-01-01T10:00:00Z'), ('002_orders.js', 2, '2026-02-01T10:00:00Z');
+        INSERT INTO knex_migrations_lock (is_locked) VALUES (1);
+        GRANT ALL ON ALL TABLES IN SCHEMA public TO app;";
+    server.sql(CLIENT, books);
+    for (name, url) in [
+        ("good", "postgres://app:secret@db/shop"),
+        ("wrong", "postgres://app:guessed@db/shop"),
+        ("away", "postgres://app:secret@nowhere/shop"),
+    ] {
+        space.kubectl(&["create", "secret", "generic", name, &format!("--from-literal=url={url}")]);
+    }
+    let dir = tempfile::tempdir().unwrap();
+    for name in ["001_users.js", "002_orders.js", "003_items.js"] {
+        std::fs::write(dir.path().join(name), "exports.up = () => {};").unwrap();
+    }
+    let migrations = dir.path().to_str().unwrap();
+    let ask = |words: &[&str]| space.dbmig(&[words, &["--migrations", migrations, "-o", "json"]].concat());
+
+    let run = ask(&["doctor", "app", "--database-from", "secret/good:url"]);
+    assert_eq!(run.code, 3, "{}", run.stderr);
+    let diagnosis = object(&run);
+    assert_eq!(diagnosis["databases"][0]["location"], "postgresql://app@db:5432/shop");
+    let knex = diagnosis["databases"][0]["states"].as_array().unwrap().iter().find(|state| state["framework"] == "Knex").unwrap();
+    assert_eq!((knex["count"].as_u64(), &knex["pending"][0]["id"]), (Some(2), &json!("003_items.js")), "{knex}");
+    finding(&diagnosis, "holds the migration lock");
+
+    let run = ask(&["history", "app", "--database-from", "secret/good:url"]);
+    assert_eq!(run.code, 0, "{}", run.stderr);
+    let table = space.dbmig(&["history", "app", "--database-from", "secret/good:url", "--migrations", migrations]).stdout;
+    let rows: Vec<(&str, &str)> = table
+        .lines()
+        .filter_map(|line| line.split_once(' '))
+        .map(|(state, rest)| (state, rest.split_whitespace().next().unwrap()))
+        .collect();
+    for row in [("applied", "001_users.js"), ("applied", "002_orders.js"), ("pending", "003_items.js")] {
+        assert!(rows.contains(&row), "{row:?}: {table}");
+    }
+
+    for (secret, words) in [("wrong", "password authentication failed"), ("away", "nowhere")] {
+        let run = ask(&["doctor", "app", "--database-from", &format!("secret/{secret}:url")]);
+        assert_eq!(run.code, 3, "{}", run.stderr);
+        assert!(run.stdout.contains(words), "{}", run.stdout);
+        assert!(!format!("{}{}", run.stdout, run.stderr).contains("guessed"), "a password was printed");
+    }
+    let run = ask(&["history", "app", "--database-from", "secret/wrong:url"]);
+    assert!(run.code == 3 && run.stderr.contains("cannot connect to"), "{}: {}", run.code, run.stderr);
+}
