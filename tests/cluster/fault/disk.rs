@@ -34,8 +34,18 @@ async fn a_volume_that_gets_full_in_the_rebuild_ends_it_as_if_nothing_had_been()
     let place = Place::new("fault", Owner::Deployment, Size::Large).await;
     for percent in [0, 40, 80] {
         let what = format!("the volume was full when {percent} % were written");
-        let mut running = Running::start(place.vacuum());
-        let job = come_to(Moment::Rebuild(place.kept_bytes() * percent / 100), &place, &mut running);
+        let kept = place.kept_bytes();
+        let (mut running, job) = loop {
+            let mut running = Running::start(place.vacuum());
+            let job = come_to(Moment::Rebuild(kept * percent / 100), &place, &mut running);
+            if job.is_before("wchar", kept * 95 / 100) {
+                break (running, job);
+            }
+            // On a busy machine it may get too far to need room: once more.
+            job.go_on();
+            succeeded(&running.ends(), &what);
+            place.renew();
+        };
         let filler = Filler::new(place.folder());
         job.go_on();
         took_itself_back(&running.ends(), &[1], &what);
