@@ -36,8 +36,9 @@ async fn a_dirty_database_of_a_crash_looping_pod_is_diagnosed_and_left_as_it_is(
         .to_string(),
     );
     let restarts = "jsonpath={.status.containerStatuses[0].restartCount}";
-    space.wait_for("it was restarted", || {
-        space.try_kubectl(&["get", "pod", "app", "-o", restarts]).stdout.parse().is_ok_and(|count: u32| count > 0)
+    // After the second restart it counts as sick also while it runs.
+    space.wait_for("it was restarted twice", || {
+        space.try_kubectl(&["get", "pod", "app", "-o", restarts]).stdout.parse().is_ok_and(|count: u32| count > 1)
     });
     let run = space.dbmig(&["doctor", "app", "-o", "json"]);
     assert_eq!(run.code, 3, "{}", run.stderr);

@@ -16,23 +16,33 @@ pub(in crate::database) fn parts(text: &str) -> Result<Parts> {
     if let Some(path) = path {
         return Ok(Parts { file: Some(path), ..Parts::default() });
     }
+    if is_pairs(text) {
+        return of_pairs(text);
+    }
     if let Some((user, address)) = ["@tcp(", "@unix("].iter().find_map(|mark| split_last(text, mark)) {
         return go(strip(user, "mysql://").unwrap_or(user), address, text.contains("@unix("));
     }
     match text.split_once("://") {
         Some((scheme, rest)) => url(engine(scheme).ok_or_else(unknown)?, rest),
-        None if is_ado(text) => {
-            let pairs = ado(text)?;
-            let engine = ado_engine(&pairs);
-            Ok(Parts { engine, ..pairs_into_parts(pairs)? })
-        }
-        None if text.contains('=') => {
-            let mut parts = pairs_into_parts(conninfo(text)?)?;
-            parts.engine = Some(Engine::Postgres);
-            Ok(parts)
-        }
         None => Err(unknown()),
     }
+}
+
+/// It begins with a key and `=`. What comes behind may look like anything: a password.
+fn is_pairs(text: &str) -> bool {
+    let is_key = |c: char| c.is_ascii_alphanumeric() || matches!(c, ' ' | '_' | '-');
+    text.trim_start_matches(is_key).starts_with('=')
+}
+
+fn of_pairs(text: &str) -> Result<Parts> {
+    if is_ado(text) {
+        let pairs = ado(text)?;
+        let engine = ado_engine(&pairs);
+        return Ok(Parts { engine, ..pairs_into_parts(pairs)? });
+    }
+    let mut parts = pairs_into_parts(conninfo(text)?)?;
+    parts.engine = Some(Engine::Postgres);
+    Ok(parts)
 }
 
 fn unknown() -> Failure {
@@ -212,9 +222,28 @@ fn conninfo(text: &str) -> Result<Pairs> {
     }
 }
 
-/// Pairs end at `;`: with libpq's blanks between them, the first `;` would have several of them before it.
+/// Pairs end at `;`: with libpq's blanks between them, the first `;` outside of quotes would have several of them before it.
 fn is_ado(text: &str) -> bool {
-    text.split_once(';').is_some_and(|(first, _)| first.matches('=').count() == 1)
+    let Some((_, value)) = text.split_once('=') else { return false };
+    let value = value.trim_start();
+    match value.chars().next().filter(|first| matches!(first, '"' | '\'')) {
+        Some(quote) => behind_quotes(&value[1..], quote).trim_start().starts_with(';'),
+        None => value.split_once(';').is_some_and(|(first, _)| !first.contains('=')),
+    }
+}
+
+/// What follows the closing quote; one that is doubled (ADO.NET) or has a backslash before it (libpq, which has `'` only) closes nothing.
+fn behind_quotes(text: &str, quote: char) -> &str {
+    let mut signs = text.char_indices().peekable();
+    while let Some((at, sign)) = signs.next() {
+        let is_double = sign == quote && signs.peek().is_some_and(|(_, next)| *next == quote);
+        if is_double || (sign == '\\' && quote == '\'') {
+            signs.next();
+        } else if sign == quote {
+            return &text[at + 1..];
+        }
+    }
+    ""
 }
 
 /// ADO.NET's `Host=…;Username=…`; a value may be in quotes, and doubled quotes stand for one.

@@ -131,6 +131,19 @@ fn what_is_no_database_is_refused_without_repeating_it() {
     }
 }
 
+#[test]
+fn a_password_that_looks_like_another_form_is_one() {
+    for password in ["://OKB*", "postgres://x@y/z", "a@tcp(b)/c", "sqlite:x", "jdbc:x", "a;b=c", "/x"] {
+        for text in [
+            format!("host=db user=app dbname=shop password='{password}'"),
+            format!("password='{password}' host=db user=app dbname=shop"),
+            format!("Host=db;Username=app;Database=shop;Password=\"{password}\""),
+        ] {
+            assert_eq!(server(&text).password.as_ref().map(Password::reveal), Some(password), "{text}");
+        }
+    }
+}
+
 /// Passwords of every odd character, in every form that takes them: read back whole where the form allows it, never shown.
 #[test]
 fn no_password_is_ever_shown() {
