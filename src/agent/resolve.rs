@@ -13,8 +13,8 @@ use crate::error::{Result, fail};
 
 /// Time for one server to answer once.
 const PATIENCE: Duration = Duration::from_secs(3);
-/// Times that each server is asked.
-const ATTEMPTS: usize = 2;
+/// Times that each server is asked: a packet may be lost, and one that restarts misses some.
+const ATTEMPTS: usize = 4;
 /// Longest answer by UDP that servers give to whom has not asked for more (RFC 1035, 4.2.1).
 const LONGEST: usize = 512;
 
