@@ -1,7 +1,7 @@
 //! Faults where the new file is built or the old one kept on volumes apart, and where room comes from holes.
 
+use super::Filler;
 use super::disk::took_itself_back;
-use super::filler::Filler;
 use crate::place::{Owner, Place, STEPS, Size, exit_code, resumed, succeeded, undone};
 use crate::support::{Job, Running};
 

@@ -1,6 +1,6 @@
 //! The volume is full from a step on, or from a moment in the rebuild on.
 
-use super::filler::Filler;
+use super::Filler;
 use super::moment::{Moment, come_to};
 use crate::place::{Owner, Place, STEPS, Size, succeeded, undone};
 use crate::support::{Run, Running};

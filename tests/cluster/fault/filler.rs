@@ -5,11 +5,11 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 /// A file that takes all the room that is left; gone when dropped.
-pub(super) struct Filler(PathBuf);
+pub(crate) struct Filler(PathBuf);
 
 impl Filler {
     /// Fills the volume that is seen here as a folder.
-    pub(super) fn new(folder: &Path) -> Self {
+    pub(crate) fn new(folder: &Path) -> Self {
         let path = folder.join("filler");
         let mut file = File::create(&path).expect("the volume takes a file");
         for piece in [1 << 20, 4096, 512] {

@@ -11,6 +11,7 @@ mod reach;
 mod server;
 mod step;
 
+pub(crate) use self::filler::Filler;
 use crate::place::Place;
 use crate::support::Running;
 

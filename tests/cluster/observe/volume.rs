@@ -1,6 +1,7 @@
 //! How full the volumes are, and what is wrong when one is.
 
 use super::object;
+use crate::fault::Filler;
 use crate::place::Place;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -15,7 +16,7 @@ async fn a_full_volume_is_what_is_wrong() {
     let claim = &object(&run)["claims"][0];
     assert!(claim["usage"].is_null() && claim["capacity"] == "32Mi", "{claim}");
 
-    std::fs::write(place.folder().join("filler"), vec![1_u8; 64 << 20]).expect_err("the volume is smaller");
+    let _filler = Filler::new(place.folder());
     place.space.wait_for("the kubelet has measured the volume", || place.space.dbmig(&["status", "box-0"]).code == 3);
     let run = place.space.dbmig(&["status", "box-0"]);
     let first = run.stdout.lines().next().unwrap();
