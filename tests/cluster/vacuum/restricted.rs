@@ -150,8 +150,11 @@ async fn the_helper_pod_beside_a_restricted_pod_is_restricted_and_owner_and_grou
     assert!(std::fs::read(&path).unwrap() == before, "undo put something else back: {}", run.stderr);
     assert_eq!(look(), owner);
     space.kubectl(&["wait", "--for=condition=Ready", "--timeout=60s", "pod", "box"]);
-    let left = space.kubectl(&["get", "pvc,secrets,leases", "-o", "name"]);
-    assert!(!left.contains("dbmig-vacuum") && !left.contains("secret/kubectl-dbmig"), "{left}");
+    // A claim goes when the pod that mounts it has gone.
+    space.wait_for("nothing of ours is left", || {
+        let left = space.kubectl(&["get", "pvc,secrets,leases", "-o", "name"]);
+        !left.contains("dbmig-vacuum") && !left.contains("secret/kubectl-dbmig")
+    });
 
     // The rules can be broken: of a pod that does not say as whom it runs, the helper has to be root.
     space.kubectl(&["delete", "pod", "box", "--grace-period=1"]);
