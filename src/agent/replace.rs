@@ -54,7 +54,8 @@ pub fn replace(call: &Replace, report: &dyn Report) -> Result<Swapped> {
         beside::clear(database)?;
         if free < bytes + MARGIN && gives > 0 {
             report.note("the old file makes room for the new one, which is proven elsewhere");
-            make_room(database)?;
+            fs::remove_file(database).explain(|| format!("cannot remove {}", call.database))?;
+            sync_folder(database)?;
         }
     }
     die::point("replace:2");
@@ -72,15 +73,6 @@ pub fn replace(call: &Replace, report: &dyn Report) -> Result<Swapped> {
     sync_folder(database)?;
     let inode = fs::metadata(database).explain(|| format!("cannot look at {}", call.database))?.ino();
     Ok(Swapped { inode, already: false })
-}
-
-/// Removes the old file, and takes its blocks: whoever keeps it open, as this very call does, would keep them too.
-fn make_room(database: &Path) -> Result<()> {
-    let doing = || format!("cannot remove {}", database.display());
-    let old = File::options().write(true).open(database).explain(doing)?;
-    fs::remove_file(database).explain(doing)?;
-    sync_folder(database)?;
-    old.set_len(0).explain(doing)
 }
 
 /// Refuses a file that would not fit even without the old one, which `gives` that many bytes, while that one is still there.

@@ -25,10 +25,8 @@ pub(super) async fn read(cluster: &Cluster, target: &Target, database: &dyn Data
         let evidence = Evidence::of(state.framework, scripts);
         state.compare(&evidence);
         weigh(database, &mut state, &evidence, scripts).await?;
-        for lock in &mut state.locks {
-            lock.fate = holders::fate(cluster, target, lock).await;
-        }
         books.push(Book { state, evidence });
     }
+    holders::judge(cluster, target, books.iter_mut().flat_map(|book| &mut book.state.locks)).await;
     Ok(books)
 }

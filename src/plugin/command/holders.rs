@@ -9,14 +9,21 @@ use crate::cluster::pods::statuses;
 use crate::cluster::target::Target;
 use crate::framework::{Fate, Lock, LockKind};
 
-/// Looks for the pod that holds a lock.
-pub(super) async fn fate(cluster: &Cluster, target: &Target, lock: &Lock) -> Fate {
-    let holder = &lock.holder;
-    if holder.host.is_none() && holder.address.is_none() {
-        return Fate::Unknown;
+/// Looks for the pods that hold locks; which pods there are is asked once for all of them.
+pub(super) async fn judge(cluster: &Cluster, target: &Target, locks: impl Iterator<Item = &mut Lock>) {
+    let mut traceable: Vec<&mut Lock> =
+        locks.filter(|lock| lock.holder.host.is_some() || lock.holder.address.is_some()).collect();
+    if traceable.is_empty() {
+        return;
     }
     let api: Api<Pod> = Api::namespaced(cluster.client.clone(), &target.namespace);
-    let Ok(pods) = api.list(&ListParams::default()).await else { return Fate::Unknown };
+    let Ok(pods) = api.list(&ListParams::default()).await else { return };
+    for lock in &mut traceable {
+        lock.fate = fate(&pods.items, target, lock);
+    }
+}
+
+fn fate(pods: &[Pod], target: &Target, lock: &Lock) -> Fate {
     let pod = pods.iter().find(|pod| is_holder(pod, lock));
     match (pod, &lock.kind) {
         (Some(pod), _) => of_pod(pod, lock),

@@ -6,6 +6,7 @@ use serde::Serialize;
 use super::Context;
 use super::scope;
 use super::session::Session;
+use crate::cli::scope::ScopeArgs;
 use crate::cli::status::Args;
 use crate::exit::Exit;
 use crate::failure::Result;
@@ -19,17 +20,23 @@ use crate::ui::{Report, Table};
 /// Nothing of that name, or the server does not answer.
 pub async fn run(ctx: &Context, args: Args) -> Result<Exit> {
     let session = &Session::begin(ctx).await?;
-    let scope = scope::find(session, &args.scope).await?;
-    let mut observer = Observer::begin(&session.cluster, scope, None).await?;
-    session.stop.interruptible(observer.complete()).await?;
-    session.stop.interruptible(observer.measured()).await?;
-    tell_denied(session, &observer);
+    let mut observer = look(session, &args.scope).await?;
     let mut last = Status::of(observer.facts());
     show(session, &last)?;
     if args.watch {
         last = follow(session, &mut observer, last).await?;
     }
     Ok(if last.verdict.state == Standing::Wrong { Exit::Attention } else { Exit::Done })
+}
+
+/// Looks at everything once, how full the volumes are included, and says what this user may not see.
+pub(super) async fn look(session: &Session, typed: &ScopeArgs) -> Result<Observer> {
+    let scope = scope::find(session, typed).await?;
+    let mut observer = Observer::begin(&session.cluster, scope, None).await?;
+    session.stop.interruptible(observer.complete()).await?;
+    session.stop.interruptible(observer.measured()).await?;
+    tell_denied(session, &observer);
+    Ok(observer)
 }
 
 /// Shows it again with each change, until Ctrl-C.

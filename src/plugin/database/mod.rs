@@ -16,8 +16,9 @@ pub use dbmig_wire::Change;
 use serde_json::Value;
 
 pub use self::trouble::{Trouble, Unreached};
-use self::url::{Engine, Location};
+use self::url::{Engine, Location, Server};
 use crate::cluster::agent::Agent;
+use crate::cluster::relay::{Endpoint, Relay};
 use crate::failure::Result;
 
 /// Rows that one question may have as its answer.
@@ -78,6 +79,23 @@ pub trait Database: Send + Sync {
     async fn number(&self, sql: &str) -> Result<Option<i64>> {
         Ok(self.query(sql).await?.first().and_then(|row| row.first()).and_then(Value::as_i64))
     }
+}
+
+/// Time for a server that has accepted the connection to let us in.
+const LOGIN: Duration = Duration::from_secs(30);
+/// Beyond the server's own limit, so that its words come first.
+const GRACE: Duration = Duration::from_secs(15);
+
+/// A connection to the first of a server's hosts that answers, from where the agent is; which one. `name` is for messages.
+async fn first_that_answers<'a>(agent: &Agent, server: &'a Server, name: &str) -> Result<(Relay, &'a Endpoint), Unreached> {
+    let mut last = Unreached::new(Trouble::Other, name, "no host is named");
+    for endpoint in &server.endpoints {
+        match Relay::open(agent, endpoint).await {
+            Ok(relay) => return Ok((relay, endpoint)),
+            Err(error) => last = Unreached::network(error, name, endpoint),
+        }
+    }
+    Err(last)
 }
 
 /// Reaches a database from where the agent is, and logs in. A file's path is the one that the agent sees.

@@ -6,7 +6,6 @@
 use std::error::Error as _;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
 
 use async_trait::async_trait;
 use futures::{StreamExt as _, join, pin_mut};
@@ -22,16 +21,13 @@ use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::trouble::{Said, in_doubt, other_rows};
 use super::url::{Location, Password, Server, TlsMode};
-use super::{APPLICATION, Change, Database, Dialect, Limits, MOST_ROWS, Trouble, Unreached, tls};
+use super::{
+    APPLICATION, Change, Database, Dialect, GRACE, LOGIN, Limits, MOST_ROWS, Trouble, Unreached, first_that_answers, tls,
+};
 use crate::cluster::agent::Agent;
 use crate::cluster::error::chain_in_words;
 use crate::cluster::relay::{Endpoint, Relay};
 use crate::failure::{Failure, Result};
-
-/// Time for a server that has accepted the connection to let us in.
-const LOGIN: Duration = Duration::from_secs(30);
-/// Beyond the server's own limit, so that its words come first.
-const GRACE: Duration = Duration::from_secs(15);
 
 /// A session.
 pub struct Postgres {
@@ -52,14 +48,8 @@ impl Postgres {
     /// [`Unreached`].
     pub async fn connect(agent: &Agent, server: &Server, limits: Limits) -> Result<Self, Unreached> {
         let name = Location::Server(server.clone()).to_string();
-        let mut last = Unreached::new(Trouble::Other, &name, "no host is named");
-        for endpoint in &server.endpoints {
-            match Relay::open(agent, endpoint).await {
-                Ok(relay) => return log_in(agent, server, endpoint, relay, limits, name).await,
-                Err(error) => last = Unreached::network(error, &name, endpoint),
-            }
-        }
-        Err(last)
+        let (relay, endpoint) = first_that_answers(agent, server, &name).await?;
+        log_in(agent, server, endpoint, relay, limits, name).await
     }
 }
 
@@ -103,7 +93,7 @@ where
     T::Stream: Send + 'static,
 {
     let opened = timeout(LOGIN, config.connect_raw(relay, tls)).await;
-    let silent = |_| Unreached::new(Trouble::TimedOut, &name, format!("the server said nothing for {} s", LOGIN.as_secs()));
+    let silent = |_| Unreached::silent(&name, LOGIN);
     let (client, connection) = opened.map_err(silent)?.map_err(|error| refused(&error, &name))?;
     let ended = Arc::new(OnceLock::new());
     let ended_tx = Arc::clone(&ended);

@@ -1,6 +1,7 @@
 //! Why a database can't be reached: told apart, so that a diagnosis can name the cause, and in words.
 
 use std::fmt;
+use std::time::Duration;
 
 use dbmig_wire::ErrorKind;
 
@@ -49,6 +50,11 @@ impl Unreached {
         let failure = Failure::failed(format!("cannot connect to {name}")).fact(why);
         let passing = matches!(trouble, Trouble::TooMany | Trouble::NotReady | Trouble::TimedOut | Trouble::Lost);
         Self { trouble, failure: if passing { failure.passing() } else { failure } }
+    }
+
+    /// A server that has accepted the connection and says nothing more.
+    pub(super) fn silent(name: &str, patience: Duration) -> Self {
+        Self::new(Trouble::TimedOut, name, format!("the server said nothing for {} s", patience.as_secs()))
     }
 
     /// What the agent says of a connection that it was to make.

@@ -230,9 +230,15 @@ impl Observer {
             Event::InitDone => {
                 self.incomplete.remove(&Subject::Pods);
                 let gone = self.facts.pods_missing_in(&self.listed_pods);
-                return gone.iter().filter_map(|pod| self.pod_gone(pod)).collect();
+                let changes = gone.iter().filter_map(|pod| self.pod_gone(pod)).collect();
+                self.measuring.of(self.facts.nodes_with_claims());
+                return changes;
             }
-            Event::Apply(pod) => return self.pod_seen(&pod),
+            Event::Apply(pod) => {
+                let changes = self.pod_seen(&pod);
+                self.measuring.of(self.facts.nodes_with_claims());
+                return changes;
+            }
             Event::Delete(pod) => return self.pod_gone(&pod).into_iter().collect(),
         }
         Vec::new()
@@ -243,11 +249,7 @@ impl Observer {
         if let Some(tailing) = self.tailing.as_mut().filter(|_| belongs) {
             tailing.pod(pod);
         }
-        let change = self.facts.pod(pod);
-        if belongs {
-            self.measuring.of(self.facts.nodes_with_claims());
-        }
-        change.into_iter().collect()
+        self.facts.pod(pod).into_iter().collect()
     }
 
     fn pod_gone(&mut self, pod: &Pod) -> Option<Change> {

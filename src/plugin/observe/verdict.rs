@@ -85,20 +85,20 @@ fn at_work(text: String, next: Vec<String>) -> Verdict {
 
 fn of_operation(facts: &Facts, record: &Record) -> Option<Verdict> {
     let (id, namespace) = (&record.id, &record.namespace);
+    let resume = format!("kubectl dbmig resume {id} -n {namespace}");
+    let undo = format!("kubectl dbmig undo {id} -n {namespace}");
     match record.phase {
         Phase::Done | Phase::Undone => None,
-        Phase::Stopped => Some(wrong(
-            format!("operation {id} stopped half-way: {}", record.message),
-            vec![format!("kubectl dbmig resume {id} -n {namespace}"), format!("kubectl dbmig undo {id} -n {namespace}")],
-        )),
+        Phase::Stopped => Some(wrong(format!("operation {id} stopped half-way: {}", record.message), vec![resume, undo])),
         Phase::Running | Phase::Undoing if facts.is_abandoned(record) => {
-            let (verb, way) = if record.phase == Phase::Running { ("resume", "resume") } else { ("undo", "undo again") };
+            let (way, next) = match record.phase {
+                Phase::Undoing => ("undo again", vec![undo]),
+                _ => ("resume", vec![resume, undo]),
+            };
             let text = format!(
                 "operation {id} by {} from {} has lost its process: nobody works on it ({way} does)",
                 record.by, record.from
             );
-            let mut next = vec![format!("kubectl dbmig {verb} {id} -n {namespace}")];
-            next.extend((verb == "resume").then(|| format!("kubectl dbmig undo {id} -n {namespace}")));
             Some(wrong(text, next))
         }
         Phase::Running => {

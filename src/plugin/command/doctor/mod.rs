@@ -7,15 +7,14 @@ use serde::Serialize;
 
 pub(super) use self::databases::{Looked, look};
 use super::Context;
-use super::scope;
 use super::session::Session;
-use super::status::tell_denied;
+use super::status;
 use crate::cli::doctor::Args;
 use crate::cluster::kind::{Kind, TargetRef};
 use crate::exit::Exit;
 use crate::failure::Result;
 use crate::framework::{Finding, Level};
-use crate::observe::{Facts, Observer};
+use crate::observe::Facts;
 use crate::ui::human::harmless;
 use crate::ui::{Report, Table};
 
@@ -25,11 +24,7 @@ use crate::ui::{Report, Table};
 /// Nothing of that name, or the server does not answer. A database that can't be reached is a finding.
 pub async fn run(ctx: &Context, args: Args) -> Result<Exit> {
     let session = &Session::begin(ctx).await?;
-    let scope = scope::find(session, &args.scope).await?;
-    let mut observer = Observer::begin(&session.cluster, scope, None).await?;
-    session.stop.interruptible(observer.complete()).await?;
-    session.stop.interruptible(observer.measured()).await?;
-    tell_denied(session, &observer);
+    let observer = status::look(session, &args.scope).await?;
     let facts = observer.facts();
     let mut findings = session.stop.interruptible(surroundings::look(&session.cluster, facts)).await?;
     let asked = pod_to_ask(&args, facts)?;

@@ -21,11 +21,12 @@ const PENDING: &str = "owner=helm,status in (pending-install,pending-upgrade,pen
 /// Everything that is found without asking a database.
 pub(super) async fn look(cluster: &Cluster, facts: &Facts) -> Vec<Finding> {
     let (logs, helm) = tokio::join!(of_logs(cluster, facts), of_helm(cluster, facts));
-    of_verdict(facts).into_iter().chain(logs).chain(of_events(facts)).chain(helm).collect()
+    let verdict = Verdict::of(facts);
+    let events = of_events(facts, &verdict.text);
+    of_verdict(verdict).into_iter().chain(logs).chain(events).chain(helm).collect()
 }
 
-fn of_verdict(facts: &Facts) -> Option<Finding> {
-    let verdict = Verdict::of(facts);
+fn of_verdict(verdict: Verdict) -> Option<Finding> {
     let level = match verdict.state {
         Standing::Fine => return None,
         Standing::Moving => Level::Note,
@@ -56,8 +57,7 @@ fn is_sick(pod: &Pod) -> bool {
 }
 
 /// Events that explain a failure and that the verdict has not told; each reason of an object once, the newest.
-fn of_events(facts: &Facts) -> Vec<Finding> {
-    let told = Verdict::of(facts).text;
+fn of_events(facts: &Facts, told: &str) -> Vec<Finding> {
     let mut seen = BTreeSet::new();
     let newest_first = facts.incidents().into_iter().rev();
     let news = newest_first.filter(|incident| incident.explains && !told.contains(&incident.message));

@@ -3,7 +3,6 @@
 mod session;
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 
 use async_trait::async_trait;
 use mysql_common::constants::ColumnType;
@@ -15,15 +14,11 @@ use tokio::time::timeout;
 use self::session::{Answer, Error, Login, Secure, Session};
 use super::trouble::{Said, in_doubt, other_rows};
 use super::url::{Location, Password, Server, TlsMode};
-use super::{Change, Database, Dialect, Limits, MOST_ROWS, Trouble, Unreached, tls};
+use super::{Change, Database, Dialect, GRACE, LOGIN, Limits, MOST_ROWS, Trouble, Unreached, first_that_answers, tls};
 use crate::cluster::agent::Agent;
 use crate::cluster::relay::{Endpoint, Relay};
 use crate::failure::{Failure, Result};
 
-/// Time for a server that has accepted the connection to let us in.
-const LOGIN: Duration = Duration::from_secs(30);
-/// Beyond the server's own limit, so that its words come first.
-const GRACE: Duration = Duration::from_secs(15);
 /// The character set of bytes that are no text.
 const BINARY: u16 = 63;
 /// A variable that this server does not have.
@@ -46,14 +41,8 @@ impl Mysql {
     /// [`Unreached`].
     pub async fn connect(agent: &Agent, server: &Server, limits: Limits) -> Result<Self, Unreached> {
         let name = Location::Server(server.clone()).to_string();
-        let mut last = Unreached::new(Trouble::Other, &name, "no host is named");
-        for endpoint in &server.endpoints {
-            match Relay::open(agent, endpoint).await {
-                Ok(relay) => return log_in(agent, server, endpoint, relay, limits, name).await,
-                Err(error) => last = Unreached::network(error, &name, endpoint),
-            }
-        }
-        Err(last)
+        let (relay, endpoint) = first_that_answers(agent, server, &name).await?;
+        log_in(agent, server, endpoint, relay, limits, name).await
     }
 }
 
@@ -78,7 +67,7 @@ async fn log_in(
         database: server.database.as_deref(),
     };
     let opened = timeout(LOGIN, open(relay, &login, secure, limits)).await;
-    let silent = |_| Unreached::new(Trouble::TimedOut, &name, format!("the server said nothing for {} s", LOGIN.as_secs()));
+    let silent = |_| Unreached::silent(&name, LOGIN);
     let session = opened.map_err(silent)?.map_err(|error| refused(error, &name))?;
     let dialect = if is_maria(&session) { Dialect::MariaDb } else { Dialect::Mysql };
     Ok(Mysql { session: Mutex::new(Some(session)), dialect, limits, name })
