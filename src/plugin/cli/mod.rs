@@ -8,6 +8,7 @@ pub mod database;
 pub mod doctor;
 pub mod duration;
 pub mod events;
+pub mod finish;
 pub mod history;
 pub mod keep;
 pub mod logs;
@@ -57,6 +58,7 @@ pub enum Command {
     Events(events::Args),
     Doctor(doctor::Args),
     Repair(repair::Args),
+    Finish(finish::Args),
     Resume(resume::Args),
     Undo(undo::Args),
     History(history::Args),
@@ -76,6 +78,7 @@ impl Command {
             Self::Events(args) => (args.output.format, args.output.no_headers),
             Self::Doctor(args) => (args.output.format, args.output.no_headers),
             Self::Repair(args) => (args.output.format, false),
+            Self::Finish(args) => (args.output.format, false),
             Self::Resume(args) => (args.output.format, false),
             Self::Undo(args) => (args.output.format, false),
             Self::History(args) => (args.output.format, args.output.no_headers),

@@ -5,6 +5,7 @@ pub mod complete;
 pub mod completion;
 pub mod doctor;
 pub mod events;
+pub mod finish;
 pub mod history;
 mod holders;
 mod kept_logs;
@@ -68,6 +69,7 @@ pub fn dispatch(command: Command, ctx: &Context) -> Result<Exit> {
         Command::Status(args) => on_one_thread(ctx, status::run(ctx, args)),
         Command::Doctor(args) => on_runtime(ctx, doctor::run(ctx, args)),
         Command::Repair(args) => on_runtime(ctx, repair::run(ctx, args)),
+        Command::Finish(args) => on_runtime(ctx, finish::run(ctx, args)),
         Command::Events(args) => on_one_thread(ctx, events::run(ctx, args)),
         Command::Resume(args) => on_runtime(ctx, resume::run(ctx, args)),
         Command::Undo(args) => on_runtime(ctx, undo::run(ctx, args)),

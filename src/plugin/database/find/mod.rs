@@ -131,6 +131,22 @@ pub async fn all(cluster: &Cluster, subject: &Subject<'_>, seat: &Seat) -> Resul
     Ok(each_once(found))
 }
 
+/// The database that one variable of the pod's first process names, in a pod that the agent is in.
+///
+/// # Errors
+/// There is no such variable, or what it says is no server.
+pub async fn variable(seat: &Seat, name: &str) -> Result<Found> {
+    let about = vec!["PG".to_owned(), "HOME".to_owned()];
+    let said = seat.agent.ask(Environment { about }, None).await.map_err(|error| error.into_failure("read the environment"))?;
+    let known = said.container.into_iter().map(|(name, value)| (name, Variable { value, from: String::new() })).collect();
+    let variables = Variables { known, hidden: Vec::new() };
+    let value = variables.get(name).ok_or_else(|| {
+        Failure::refused(format!("the container has no variable {name}")).state("nothing was changed")
+    })?;
+    let location = looked_up(seat, parts(&value.value)?, &variables).await?;
+    Ok(Found { location, from: name.to_owned() })
+}
+
 /// The one database that a target uses.
 ///
 /// # Errors
