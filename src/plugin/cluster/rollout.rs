@@ -110,9 +110,7 @@ mod tests {
 
     #[test]
     fn it_is_rolled_out_when_all_pods_are_new_and_ready() {
-        let status = |seen, updated, all, ready| {
-            json!({"observedGeneration": seen, "updatedReplicas": updated, "replicas": all, "readyReplicas": ready, "availableReplicas": ready})
-        };
+        let status = |seen, updated, all, ready| json!({"observedGeneration": seen, "updatedReplicas": updated, "replicas": all, "readyReplicas": ready, "availableReplicas": ready});
         for (status, lacking) in [
             (status(2, 2, 2, 2), Some("its controller has not seen the change yet")),
             (status(3, 1, 3, 3), Some("1 of 2 pods are new")),

@@ -99,13 +99,21 @@ impl Twin {
             return Verdict::Met(pod.clone());
         }
         let why = why_not_ready(pod);
-        if is_finished(pod) || ["InvalidImageName", "RunContainerError", "CreateContainerConfigError"].iter().any(|bad| why.contains(bad)) {
+        if is_finished(pod)
+            || ["InvalidImageName", "RunContainerError", "CreateContainerConfigError"].iter().any(|bad| why.contains(bad))
+        {
             return Verdict::Never(Failure::refused(format!("pod/{} does not run", self.name())).fact(why));
         }
         Verdict::Waiting(why)
     }
 
-    async fn wait<T>(&self, cluster: &Cluster, stop: &Stop, what: &str, condition: impl FnMut(&[Pod]) -> Verdict<T>) -> Result<T> {
+    async fn wait<T>(
+        &self,
+        cluster: &Cluster,
+        stop: &Stop,
+        what: &str,
+        condition: impl FnMut(&[Pod]) -> Verdict<T>,
+    ) -> Result<T> {
         let (fields, what) = (format!("metadata.name={}", self.name()), format!("pod/{} {what}", self.name()));
         let namespace = self.pod.metadata.namespace.as_deref().unwrap_or_default();
         Wait { namespace, fields: &fields, limit: START, what: &what }.until(cluster, stop, condition).await
@@ -188,7 +196,10 @@ mod tests {
         let labels = twin.metadata.labels.unwrap();
         assert_eq!(labels.get("app").map(String::as_str), Some("db-upgrade"));
         assert!(!labels.contains_key("controller-uid") && !labels.contains_key("job-name"));
-        assert_eq!((twin.metadata.name.as_deref(), twin.metadata.uid, twin.metadata.owner_references), (Some("dbmig-finish-bcdfgh"), None, None));
+        assert_eq!(
+            (twin.metadata.name.as_deref(), twin.metadata.uid, twin.metadata.owner_references),
+            (Some("dbmig-finish-bcdfgh"), None, None)
+        );
         let spec = twin.spec.unwrap();
         let names = |containers: &[Container]| containers.iter().map(|one| one.name.clone()).collect::<Vec<_>>();
         assert_eq!(names(spec.init_containers.as_deref().unwrap()), ["proxy"]);

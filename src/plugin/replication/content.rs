@@ -280,9 +280,11 @@ mod tests {
 
     #[test]
     fn a_difference_says_which_rows_to_look_at() {
-        let mut difference =
-            Difference { table: "public.numbered".to_owned(), source: 10, target: Some(9), range: Some((7, 7)) };
-        assert_eq!(difference.to_string(), "public.numbered: 10 rows on the source, 9 on the target; they differ from key 7 to 7");
+        let mut difference = Difference { table: "public.numbered".to_owned(), source: 10, target: Some(9), range: Some((7, 7)) };
+        assert_eq!(
+            difference.to_string(),
+            "public.numbered: 10 rows on the source, 9 on the target; they differ from key 7 to 7"
+        );
         difference = Difference { target: Some(10), range: None, ..difference };
         assert_eq!(difference.to_string(), "public.numbered: 10 rows on both sides, but not the same");
         difference.target = None;

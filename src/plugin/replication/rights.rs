@@ -61,7 +61,8 @@ impl Freeze {
     pub fn in_words(&self) -> String {
         let roles: BTreeSet<&str> = self.lost.iter().filter_map(|right| right.take.1.strip_prefix(" FROM ")).collect();
         let count = self.lost.len() + self.gained.len();
-        let of = if roles.is_empty() { String::new() } else { format!(" of {}", roles.into_iter().collect::<Vec<_>>().join(", ")) };
+        let of =
+            if roles.is_empty() { String::new() } else { format!(" of {}", roles.into_iter().collect::<Vec<_>>().join(", ")) };
         format!("{count} {}{of}", if count == 1 { "right" } else { "rights" })
     }
 }
@@ -167,14 +168,14 @@ pub async fn differences(database: &Postgres, script: &str, end: End) -> Result<
     refuse_others(script)?;
     let before = rights(database).await?;
     let after: BTreeSet<Right> = json(&database.transact(script, &question(), end).await?, "rights")?;
-    let freeze = Freeze {
-        lost: before.difference(&after).cloned().collect(),
-        gained: after.difference(&before).cloned().collect(),
-    };
+    let freeze =
+        Freeze { lost: before.difference(&after).cloned().collect(), gained: after.difference(&before).cloned().collect() };
     let lists = ["search_path", "session_preload_libraries", "local_preload_libraries", "temp_tablespaces"];
     let odd = freeze.lost.iter().find(|right| lists.iter().any(|list| right.give.1.contains(&format!(" SET {list} "))));
     match odd {
-        Some(right) => Err(Failure::refused(format!("the script changes a setting whose way back is not known: {}", right.give.1.trim()))),
+        Some(right) => {
+            Err(Failure::refused(format!("the script changes a setting whose way back is not known: {}", right.give.1.trim())))
+        }
         None => Ok(freeze),
     }
 }
@@ -182,7 +183,8 @@ pub async fn differences(database: &Postgres, script: &str, end: End) -> Result<
 /// Only what changes rights: the way back of anything else is not known, and a COMMIT would end our transaction.
 fn refuse_others(script: &str) -> Result<()> {
     if let Some(line) = script.lines().find(|line| line.trim_start().starts_with('\\')) {
-        return Err(Failure::refused(format!("only psql understands this line of the script: {}", line.trim())).fact("it has to be plain SQL"));
+        return Err(Failure::refused(format!("only psql understands this line of the script: {}", line.trim()))
+            .fact("it has to be plain SQL"));
     }
     for words in statements(script) {
         let lower: Vec<String> = words.iter().take(2).map(|word| word.to_lowercase()).collect();
@@ -204,7 +206,9 @@ pub async fn revokes(database: &dyn Database, roles: &[String]) -> Result<String
     let asked = format!("SELECT coalesce(string_agg(format('%I', nspname), ', '), '') FROM pg_namespace WHERE {SYSTEM}");
     let answer = database.query(&asked).await?;
     let schemas = text(&answer).unwrap_or_default();
-    let quoted = roles.iter().map(|role| if role.eq_ignore_ascii_case("public") { "PUBLIC".to_owned() } else { format!("\"{}\"", role.replace('"', "\"\"")) });
+    let quoted = roles.iter().map(|role| {
+        if role.eq_ignore_ascii_case("public") { "PUBLIC".to_owned() } else { format!("\"{}\"", role.replace('"', "\"\"")) }
+    });
     let roles = quoted.collect::<Vec<_>>().join(", ");
     Ok(format!(
         "REVOKE INSERT, UPDATE, DELETE, TRUNCATE ON ALL TABLES IN SCHEMA {schemas} FROM {roles};\n\
@@ -239,7 +243,11 @@ mod tests {
     #[test]
     fn the_way_back_takes_what_was_gained_first_and_names_alike_objects_together() {
         let insert = |name| right(name, ("GRANT INSERT ON TABLE ", " TO anon"), ("REVOKE INSERT ON TABLE ", " FROM anon"));
-        let read_only = right("app", ("ALTER ROLE ", " SET default_transaction_read_only TO 'on'"), ("ALTER ROLE ", " RESET default_transaction_read_only"));
+        let read_only = right(
+            "app",
+            ("ALTER ROLE ", " SET default_transaction_read_only TO 'on'"),
+            ("ALTER ROLE ", " RESET default_transaction_read_only"),
+        );
         let freeze = Freeze { lost: [insert("api.likes"), insert("api.posts")].into(), gained: [read_only].into() };
         assert_eq!(
             freeze.back(),
@@ -252,10 +260,18 @@ mod tests {
 
     #[test]
     fn only_statements_with_a_known_way_back_are_let_through() {
-        for fine in ["-- nothing\n", "revoke insert on api.likes from anon;", "ALTER ROLE app NOLOGIN; /* commit; */ GRANT a TO b"] {
+        for fine in
+            ["-- nothing\n", "revoke insert on api.likes from anon;", "ALTER ROLE app NOLOGIN; /* commit; */ GRANT a TO b"]
+        {
             assert!(refuse_others(fine).is_ok(), "{fine}");
         }
-        for odd in ["begin; revoke insert on t from a; commit;", "drop table t", "\\set x 1", "alter table t disable trigger all", "select 1"] {
+        for odd in [
+            "begin; revoke insert on t from a; commit;",
+            "drop table t",
+            "\\set x 1",
+            "alter table t disable trigger all",
+            "select 1",
+        ] {
             assert_eq!(refuse_others(odd).unwrap_err().exit, crate::exit::Exit::Refused, "{odd}");
         }
     }

@@ -33,7 +33,9 @@ impl Writer {
         let address = of(&self.address).map(|address| format!(" from {address}")).unwrap_or_default();
         let since = format!("open for {:.0} s", self.seconds);
         match (&self.prepared, self.pid) {
-            (Some(name), _) => format!("prepared transaction {name}{user}, {since}; COMMIT PREPARED or ROLLBACK PREPARED ends it"),
+            (Some(name), _) => {
+                format!("prepared transaction {name}{user}, {since}; COMMIT PREPARED or ROLLBACK PREPARED ends it")
+            }
             (None, pid) => {
                 let pid = pid.unwrap_or_default();
                 format!("transaction{user}{application}{address}, {since}; SELECT pg_terminate_backend({pid}) ends it")

@@ -7,7 +7,7 @@ use crate::database::{Change, Database};
 use crate::failure::{Failure, Result};
 
 /// A logical replication slot.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize)]
 pub struct Slot {
     /// Its name.
     pub name: String,
@@ -15,6 +15,8 @@ pub struct Slot {
     pub plugin: String,
     /// Somebody streams from it.
     pub active: bool,
+    /// Seconds since whoever does last told how far it is.
+    pub heard: Option<f64>,
     /// The server keeps its write-ahead log from here on for it, in bytes up to now.
     pub retained: Option<u64>,
     /// What of it may still be kept, in bytes; `None`: as much as the disk holds.
@@ -38,6 +40,7 @@ fn literal(name: &str) -> String {
 pub async fn slot(source: &dyn Database, name: &str) -> Result<Option<Slot>> {
     let sql = format!(
         "SELECT json_agg(json_build_object('name', slot_name, 'plugin', plugin, 'active', active, \
+         'heard', (SELECT extract(epoch FROM clock_timestamp() - reply_time)::float8 FROM pg_stat_replication WHERE pid = active_pid), \
          'retained', greatest(pg_wal_lsn_diff(now_at, restart_lsn), 0)::int8, 'limit', (to_jsonb(s)->>'safe_wal_size')::int8, \
          'confirmed', confirmed_flush_lsn, 'lag', greatest(pg_wal_lsn_diff(now_at, confirmed_flush_lsn), 0)::int8, \
          'lost', coalesce(to_jsonb(s)->>'wal_status' = 'lost', false))) \

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use kube::Api;
 use k8s_openapi::api::core::v1::Service as Object;
+use kube::Api;
 use serde_json::json;
 use tokio::time::Instant;
 
@@ -60,10 +60,14 @@ impl<'a> Look<'a> {
             session.ui.say(&harmless(notice));
         }
         if let Some(code) = exit_code(&target) {
-            return Err(Failure::refused(format!("container {} of pod/{} has ended with exit code {code}", target.container, target.pod_name()))
-                .fact("there is nothing left to finish: nobody follows the source any more")
-                .state("nothing was changed")
-                .next(format!("kubectl dbmig logs {asked}")));
+            return Err(Failure::refused(format!(
+                "container {} of pod/{} has ended with exit code {code}",
+                target.container,
+                target.pod_name()
+            ))
+            .fact("there is nothing left to finish: nobody follows the source any more")
+            .state("nothing was changed")
+            .next(format!("kubectl dbmig logs {asked}")));
         }
         let copier = copier(&target, args.dir.clone());
         copier.version(&session.cluster).await?.check()?;
@@ -155,7 +159,8 @@ impl<'a> Look<'a> {
         let before = self.pointing(&name).await?;
         let after = self.pointing(&to).await?;
         if before == after {
-            return Err(Failure::refused(format!("service/{name} points to the pods of service/{to} already")).state("nothing was changed"));
+            return Err(Failure::refused(format!("service/{name} points to the pods of service/{to} already"))
+                .state("nothing was changed"));
         }
         Ok(Some(Service { name, to, before, after }))
     }
@@ -163,10 +168,14 @@ impl<'a> Look<'a> {
     /// What decides which pods or host a Service leads to.
     async fn pointing(&self, name: &str) -> Result<serde_json::Value> {
         let services: Api<Object> = Api::namespaced(self.session.cluster.client.clone(), &self.target.namespace);
-        let found = services.get(name).await.map_err(|error| translate(&error, &format!("read service/{name}")).state("nothing was changed"))?;
+        let found = services
+            .get(name)
+            .await
+            .map_err(|error| translate(&error, &format!("read service/{name}")).state("nothing was changed"))?;
         let spec = found.spec.unwrap_or_default();
         if spec.external_name.is_none() && spec.selector.as_ref().is_none_or(std::collections::BTreeMap::is_empty) {
-            return Err(Failure::refused(format!("service/{name} has no selector: its endpoints are somebody else's work")).state("nothing was changed"));
+            return Err(Failure::refused(format!("service/{name} has no selector: its endpoints are somebody else's work"))
+                .state("nothing was changed"));
         }
         Ok(json!({"type": spec.type_, "selector": spec.selector, "externalName": spec.external_name}))
     }

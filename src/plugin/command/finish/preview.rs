@@ -32,7 +32,13 @@ impl Preview<'_> {
     }
 
     fn plan(&self) -> Plan<'_> {
-        Plan { spec: self.spec, statements: self.facts.freeze.back(), lag: self.facts.slot.lag, downtime: self.seconds(), warnings: self.warnings() }
+        Plan {
+            spec: self.spec,
+            statements: self.facts.freeze.back(),
+            lag: self.facts.slot.lag,
+            downtime: self.seconds(),
+            warnings: self.warnings(),
+        }
     }
 
     /// Seconds for which writes would be refused, as far as that can be known before.
@@ -46,24 +52,43 @@ impl Preview<'_> {
         let lag = facts.slot.lag.unwrap_or_default();
         let mut lines = vec![
             format!("{}  →  {}  ({}, container {})", spec.source, spec.to, spec.target, spec.container),
-            format!("  following: slot {} by {}, {} behind; began at {}", facts.slot.name, facts.slot.plugin, bytes(lag), at(facts.sentinel.start)),
+            format!(
+                "  following: slot {} by {}, {} behind; began at {}",
+                facts.slot.name,
+                facts.slot.plugin,
+                bytes(lag),
+                at(facts.sentinel.start)
+            ),
             format!("  writers: {} takes {}", spec.script_from, facts.freeze.in_words()),
         ];
         for scaled in &spec.scaled {
-            lines.push(format!("  writers: {} is scaled from {} to 0 replicas, and up again at the end", scaled.workload, scaled.replicas));
+            lines.push(format!(
+                "  writers: {} is scaled from {} to 0 replicas, and up again at the end",
+                scaled.workload, scaled.replicas
+            ));
         }
         lines.push(format!("  proof: a row of our own goes through; {}; sequences are moved on", how(spec.verify, facts.tables)));
         lines.push(match (&spec.service, spec.restart.as_slice()) {
-            (None, []) => "  switch: nothing; you point the application to the new server afterwards (--restart, --switch-service)".to_owned(),
+            (None, []) => {
+                "  switch: nothing; you point the application to the new server afterwards (--restart, --switch-service)"
+                    .to_owned()
+            }
             (service, restart) => {
-                let service = service.as_ref().map(|service| format!("service/{} gets the pods of service/{}", service.name, service.to));
+                let service =
+                    service.as_ref().map(|service| format!("service/{} gets the pods of service/{}", service.name, service.to));
                 let restart = restart.iter().map(|workload| format!("{workload} is restarted"));
                 format!("  switch: {}", service.into_iter().chain(restart).collect::<Vec<_>>().join(", "))
             }
         });
         lines.push(match self.seconds() {
-            Some(seconds) => format!("  writes would be refused for about {seconds:.0} s, and for {} s at most before the switch", spec.max_downtime),
-            None => format!("  writes are refused for {} s at most before the switch, else everything is taken back", spec.max_downtime),
+            Some(seconds) => format!(
+                "  writes would be refused for about {seconds:.0} s, and for {} s at most before the switch",
+                spec.max_downtime
+            ),
+            None => format!(
+                "  writes are refused for {} s at most before the switch, else everything is taken back",
+                spec.max_downtime
+            ),
         });
         lines.extend(self.warnings().into_iter().map(|warning| format!("  attention: {warning}")));
         lines
@@ -75,7 +100,8 @@ impl Preview<'_> {
         if !still.is_empty() {
             let (role, table) = &still[0];
             let roles: Vec<&str> = still.iter().map(|(role, _)| role.as_str()).collect();
-            warnings.push(format!("after that these roles may still write: {} ({role} to {table}, for instance)", roles.join(", ")));
+            warnings
+                .push(format!("after that these roles may still write: {} ({role} to {table}, for instance)", roles.join(", ")));
         }
         if freeze.is_empty() {
             warnings.push("only scaling down stops writers: whoever else connects can still write".to_owned());

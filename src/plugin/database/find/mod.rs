@@ -140,9 +140,9 @@ pub async fn variable(seat: &Seat, name: &str) -> Result<Found> {
     let said = seat.agent.ask(Environment { about }, None).await.map_err(|error| error.into_failure("read the environment"))?;
     let known = said.container.into_iter().map(|(name, value)| (name, Variable { value, from: String::new() })).collect();
     let variables = Variables { known, hidden: Vec::new() };
-    let value = variables.get(name).ok_or_else(|| {
-        Failure::refused(format!("the container has no variable {name}")).state("nothing was changed")
-    })?;
+    let value = variables
+        .get(name)
+        .ok_or_else(|| Failure::refused(format!("the container has no variable {name}")).state("nothing was changed"))?;
     let location = looked_up(seat, parts(&value.value)?, &variables).await?;
     Ok(Found { location, from: name.to_owned() })
 }

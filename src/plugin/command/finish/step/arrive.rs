@@ -13,7 +13,7 @@ use crate::replication::{Canary, Lsn, applied};
 /// Name in the memory of the position after the row.
 pub(super) const ARRIVED: &str = "arrived";
 /// The row that is written when nobody else writes any more.
-pub(super) const LAST: &str = "last";
+const LAST: &str = "last";
 
 /// Writes a row after everybody else's, and waits until it is on the target.
 pub(super) struct Arrive(pub(super) Arc<Desk>);
@@ -42,9 +42,12 @@ impl Step for Arrive {
         let canary = Canary { id: &run.id };
         canary.prepare(&open.source, &open.target).await.or_back()?;
         let written = canary.write(&open.source, LAST).await.or_back()?;
+        canary.push(&open.source).await.or_back()?;
         while !canary.has_arrived(&*open.target, LAST).await.or_back()? {
             if let Some(code) = desk.ended(&run.cluster).await.or_back()? {
-                return Err(Failure::failed(format!("pgcopydb has ended with exit code {code} before our row arrived")).take_back());
+                return Err(
+                    Failure::failed(format!("pgcopydb has ended with exit code {code} before our row arrived")).take_back()
+                );
             }
             let at = applied(&*open.target, &desk.spec.origin).await.or_back()?;
             let at = at.map_or_else(|| "nothing".to_owned(), |at| format!("up to {at}"));

@@ -45,8 +45,12 @@ impl Step for Clean {
 /// What people want to know afterwards, in one line.
 fn report(run: &Run) -> Result<String> {
     let since = run.memory.recall::<Timestamp>(FROZEN)?;
-    let refused = since.map(|since| format!("writes were refused for {:.1} s until here", Timestamp::now().duration_since(since).as_secs_f64()));
+    let refused = since
+        .map(|since| format!("writes were refused for {:.1} s until here", Timestamp::now().duration_since(since).as_secs_f64()));
     let end = run.memory.recall::<Lsn>(END)?.map(|end| format!("last position {end}"));
-    let same = run.memory.recall::<(usize, u64)>(SAME)?.map(|(tables, rows)| format!("{tables} tables with {rows} rows proven the same"));
+    let same = run
+        .memory
+        .recall::<(usize, u64)>(SAME)?
+        .map(|(tables, rows)| format!("{tables} tables with {rows} rows proven the same"));
     Ok([refused, end, same].into_iter().flatten().collect::<Vec<_>>().join("; "))
 }

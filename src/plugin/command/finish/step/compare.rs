@@ -33,7 +33,9 @@ pub(super) async fn same(desk: &Desk, run: &Run, verify: Verify) -> Result<(usiz
     let Ok(compared) = run.stop.interruptible(comparing).await.or_back()? else {
         // What it asks is the clock itself.
         desk.left(run)?;
-        return Err(Failure::new(Exit::TimedOut, "the comparison took too long").next("--max-downtime, or --verify counts").take_back());
+        return Err(Failure::new(Exit::TimedOut, "the comparison took too long")
+            .next("--max-downtime, or --verify counts")
+            .take_back());
     };
     let proof = compared.or_back()?;
     let objects = "SELECT count(*) FROM pg_largeobject_metadata";
@@ -41,7 +43,11 @@ pub(super) async fn same(desk: &Desk, run: &Run, verify: Verify) -> Result<(usiz
     let mut differences: Vec<String> = proof.differences.iter().map(ToString::to_string).collect();
     if verify != Verify::None && here != there {
         let count = |number: Option<i64>| number.unwrap_or_default();
-        differences.push(format!("large objects: {} on the source, {} on the target; following does not carry them over", count(here), count(there)));
+        differences.push(format!(
+            "large objects: {} on the source, {} on the target; following does not carry them over",
+            count(here),
+            count(there)
+        ));
     }
     if !differences.is_empty() {
         return Err(Failure::new(Exit::Unproven, "source and target do not hold the same rows").facts(differences).take_back());

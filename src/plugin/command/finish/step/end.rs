@@ -1,23 +1,29 @@
 //! The end of pgcopydb: it is told where, and it gets there.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
+use tokio::time::Instant;
 
 use super::super::Desk;
-use super::arrive::LAST;
+use super::super::desk::Open;
 use super::{OrBack as _, pause};
 use crate::command::kept_logs;
 use crate::failure::{Failure, Result};
 use crate::plan::{ATTENTION, Look, Run, Step};
-use crate::replication::{Canary, Lsn};
+use crate::replication::{Canary, Lsn, slot};
 
 /// Name in the memory of the position at which pgcopydb ends.
 pub(super) const END: &str = "end";
-/// The row that is written so that the log goes on after the end: an idle source would never reach it.
-const NUDGE: &str = "nudge";
+/// The row right before the end.
+const BEFORE: &str = "end";
 /// What its log says when it has got there.
 const DONE: &str = "Follow mode is now done";
+/// Lines of its log that are read for what it says of its end.
+const LINES: i64 = 400;
+/// How long a process may take from its last word to the source to the end of its container: it sets sequences and cleans up.
+const LAST_WORDS: Duration = Duration::from_secs(15);
 
 /// Tells pgcopydb where to end.
 pub(super) struct End(pub(super) Arc<Desk>);
@@ -50,7 +56,7 @@ impl Step for End {
         let open = self.0.open(run).await.or_back()?;
         let copier = self.0.copier(&run.cluster).await.or_back()?;
         let canary = Canary { id: &run.id };
-        let end = canary.write(&open.source, LAST).await.or_back()?;
+        let end = canary.write(&open.source, BEFORE).await.or_back()?;
         run.memory.keep(END, &end)?;
         let told = copier.set_end(&run.cluster, Some(end)).await;
         // It may have come through and have ended already.
@@ -59,18 +65,25 @@ impl Step for End {
         {
             return Err(failure.take_back());
         }
-        canary.write(&open.source, NUDGE).await.or_back()?;
+        // An idle source would never reach it.
+        canary.push(&open.source).await.or_back()?;
         Ok(format!("at {end}"))
     }
 
     async fn back(&self, run: &Run) -> Result<String> {
-        if self.0.ended(&run.cluster).await?.is_some() {
-            run.memory.keep(ATTENTION, &"pgcopydb has ended: nobody follows the source any more, and a new copy has to be made")?;
-            return Ok("pgcopydb has ended; nothing follows any more".to_owned());
+        if run.memory.recall::<Lsn>(END)?.is_none() {
+            return Ok(String::new());
         }
-        self.0.copier(&run.cluster).await?.set_end(&run.cluster, None).await?;
-        run.memory.forget(END);
-        Ok("pgcopydb goes on following".to_owned())
+        if self.0.ended(&run.cluster).await?.is_none() {
+            self.0.copier(&run.cluster).await?.set_end(&run.cluster, None).await?;
+        }
+        let slot = slot(&*self.0.open(run).await?.source, &self.0.spec.slot).await?;
+        if slot.is_some_and(|slot| slot.active) {
+            run.memory.forget(END);
+            return Ok("pgcopydb goes on following".to_owned());
+        }
+        run.memory.keep(ATTENTION, &"pgcopydb has ended: nobody follows the source any more, and a new copy has to be made")?;
+        Ok("pgcopydb has ended; nobody follows any more".to_owned())
     }
 }
 
@@ -98,25 +111,46 @@ impl Step for Ended {
     async fn act(&self, run: &Run) -> Result<String> {
         let desk = &self.0;
         let open = desk.open(run).await.or_back()?;
-        let code = loop {
-            match desk.ended(&run.cluster).await.or_back()? {
-                Some(code) => break code,
-                None => pause(desk, run, format!("the container of {} still runs", desk.spec.target)).await?,
-            }
-        };
-        // No exit code is proof: a signal ends it with 0, and a clean-up that fails with 1.
         let canary = Canary { id: &run.id };
-        if !canary.has_arrived(&*open.target, LAST).await.or_back()? {
-            return Err(Failure::failed(format!("pgcopydb has ended with exit code {code}, and our row is not on the target")).take_back());
-        }
+        let code = self.code(run, &canary, &open).await?;
         let pod = desk.target(&run.cluster).await.or_back()?.pod;
-        kept_logs::keep(run, std::slice::from_ref(&pod)).await;
-        let said = kept_logs::last_said(&run.cluster.client, std::slice::from_ref(&pod), 400).await;
-        let done = said.iter().flat_map(|log| &log.lines).any(|line| String::from_utf8_lossy(&line.text).contains(DONE));
+        let pods = std::slice::from_ref(&pod);
+        let ((), said) = tokio::join!(kept_logs::keep(run, pods), kept_logs::last_said(&run.cluster.client, pods, LINES));
+        let lines: Vec<String> =
+            said.iter().flat_map(|log| &log.lines).map(|line| String::from_utf8_lossy(&line.text).into_owned()).collect();
+        // No exit code is proof: a signal ends it with 0, and a clean-up that fails with 1.
+        if !canary.has_arrived(&*open.target, BEFORE).await.or_back()? {
+            let errors = lines.iter().filter(|line| line.contains("ERROR") || line.contains("FATAL")).take(5).cloned();
+            return Err(Failure::failed("pgcopydb has ended before it got to its end").facts(errors).take_back());
+        }
+        let done = lines.iter().any(|line| line.contains(DONE));
         Ok(match (code, done) {
-            (0, true) => "it reached its end, exit code 0".to_owned(),
-            (0, false) => "exit code 0, without a word that it reached its end; our row has arrived".to_owned(),
-            (code, _) => format!("exit code {code}; everything has arrived all the same"),
+            (Some(0), true) => "it got to its end, exit code 0".to_owned(),
+            (Some(code), _) => {
+                format!("exit code {code}, and no word that it got to its end; everything has arrived all the same")
+            }
+            (None, _) => "it streams no more, but its container still runs; everything has arrived all the same".to_owned(),
         })
+    }
+}
+
+impl Ended {
+    /// The exit code of the container; `None`: it runs on although nobody streams any more, since its script waits after an error.
+    async fn code(&self, run: &Run, canary: &Canary<'_>, open: &Open) -> Result<Option<i32>> {
+        let desk = &self.0;
+        let mut silent: Option<Instant> = None;
+        loop {
+            if let Some(code) = desk.ended(&run.cluster).await.or_back()? {
+                return Ok(Some(code));
+            }
+            if slot(&*open.source, &desk.spec.slot).await.or_back()?.is_some_and(|slot| slot.active) {
+                silent = None;
+                // It looks at its end only when something comes.
+                canary.push(&open.source).await.or_back()?;
+            } else if silent.get_or_insert_with(Instant::now).elapsed() > LAST_WORDS {
+                return Ok(None);
+            }
+            pause(desk, run, format!("the container of {} still runs", desk.spec.target)).await?;
+        }
     }
 }

@@ -1,6 +1,7 @@
 //! Stopping writers: their rights go, and what they have begun ends.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use jiff::Timestamp;
@@ -11,7 +12,7 @@ use super::{OrBack as _, pause};
 use crate::database::postgres::End;
 use crate::failure::{Failure, Result};
 use crate::plan::{Look, Run, Step};
-use crate::replication::{Freeze as Change, Writer, differences, rights, writers};
+use crate::replication::{Freeze as Change, Writer, differences, rights, slot, writers};
 
 /// Name in the memory of what the script takes.
 pub(super) const RIGHTS: &str = "rights";
@@ -47,10 +48,23 @@ impl Step for Keep {
     }
 }
 
+/// Seconds between two moments at which pgcopydb looks whether it has been told to end, which it does when it reports to the source.
+const REPORT: f64 = 10.0;
+/// Seconds that the steps from here to the end that it is told take when there is little to compare.
+const LEAD: f64 = 2.0;
+
 /// Takes the writers' rights.
 pub(super) struct Freeze(pub(super) Arc<Desk>);
 
 impl Freeze {
+    /// Waits until pgcopydb is about to look: what it is told right after that, it hears ten seconds later.
+    async fn right_moment(&self, run: &Run) -> Result<()> {
+        let slot = slot(&*self.0.open(run).await?.source, &self.0.spec.slot).await.or_back()?;
+        let Some(heard) = slot.and_then(|slot| slot.heard) else { return Ok(()) };
+        let wait = (REPORT - LEAD - heard).clamp(0.0, REPORT);
+        run.stop.interruptible(tokio::time::sleep(Duration::from_secs_f64(wait))).await.or_back()
+    }
+
     /// Whether what the script takes is gone now.
     async fn is_frozen(&self, run: &Run, change: &Change) -> Result<bool> {
         let now = rights(&*self.0.open(run).await?.source).await?;
@@ -86,6 +100,7 @@ impl Step for Freeze {
     async fn act(&self, run: &Run) -> Result<String> {
         let kept: Change = run.memory.need(RIGHTS)?;
         let open = self.0.open(run).await?;
+        self.right_moment(run).await?;
         run.memory.keep(FROZEN, &Timestamp::now())?;
         let expected = differences(&open.source, &self.0.spec.script, End::Rollback).await.or_back()?;
         if expected != kept {

@@ -47,7 +47,8 @@ impl Step for Switch {
 
     fn title(&self) -> String {
         let spec = &self.0.spec;
-        let service = spec.service.as_ref().map(|service| format!("point service/{} to the pods of service/{}", service.name, service.to));
+        let service =
+            spec.service.as_ref().map(|service| format!("point service/{} to the pods of service/{}", service.name, service.to));
         let restart = spec.restart.iter().map(|workload| format!("restart {workload}"));
         service.into_iter().chain(restart).collect::<Vec<_>>().join(", ")
     }
