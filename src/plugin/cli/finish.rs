@@ -28,8 +28,8 @@ Examples:
   # Stop two roles from writing instead, and point a Service at the new server
   kubectl dbmig finish job/db-upgrade --revoke app,anon --switch-service svc/db --to svc/pg17
 
-  # Compare every row, and take everything back if it takes longer than five minutes
-  kubectl dbmig finish job/db-upgrade --verify full --max-downtime 5m")]
+  # A large database: compare the number of rows and the newest ones, and take everything back after five minutes
+  kubectl dbmig finish job/db-upgrade --verify sample --max-downtime 5m")]
 pub struct Args {
     /// The Job, or a pod of it: NAME of a pod, TYPE/NAME or TYPE NAME
     #[arg(required = true, num_args = 1..=2, value_names = ["TYPE/NAME"])]
@@ -55,8 +55,9 @@ pub struct Args {
     /// How long what is restarted may take to become ready
     #[arg(long, value_name = "DURATION", default_value = "10m", value_parser = duration::parse, help_heading = "Limits")]
     pub timeout: Duration,
-    /// What is compared before the switch: counts is of rows, sample adds the newest 10,000 rows of each table, full is every row
-    #[arg(long, value_name = "HOW", default_value = "counts", help_heading = "Limits")]
+    /// What is compared before the switch: full is every row, sample the number of rows and the newest 10,000 of each table, counts
+    /// only their number. pgcopydb 0.17 is known to change values without a word, which only full shows
+    #[arg(long, value_name = "HOW", default_value = "full", help_heading = "Limits")]
     pub verify: Verify,
     /// Restart these at the end, so that they connect anew, and wait until they are ready
     #[arg(long, value_name = "TYPE/NAME", value_delimiter = ',', help_heading = "Switching")]

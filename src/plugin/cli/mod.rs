@@ -16,6 +16,7 @@ pub mod output;
 pub mod repair;
 pub mod resume;
 pub mod scope;
+pub mod start;
 pub mod status;
 pub mod target;
 pub mod undo;
@@ -58,6 +59,7 @@ pub enum Command {
     Events(events::Args),
     Doctor(doctor::Args),
     Repair(repair::Args),
+    Start(start::Args),
     Finish(finish::Args),
     Resume(resume::Args),
     Undo(undo::Args),
@@ -78,6 +80,7 @@ impl Command {
             Self::Events(args) => (args.output.format, args.output.no_headers),
             Self::Doctor(args) => (args.output.format, args.output.no_headers),
             Self::Repair(args) => (args.output.format, false),
+            Self::Start(args) => (args.output.format, false),
             Self::Finish(args) => (args.output.format, false),
             Self::Resume(args) => (args.output.format, false),
             Self::Undo(args) => (args.output.format, false),

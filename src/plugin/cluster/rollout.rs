@@ -100,7 +100,7 @@ fn lacks(object: &DynamicObject) -> Option<String> {
 mod tests {
     use super::*;
 
-    fn object(status: Value) -> DynamicObject {
+    fn object(status: &Value) -> DynamicObject {
         serde_json::from_value(json!({
             "apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "app", "generation": 3},
             "spec": {"replicas": 2}, "status": status,
@@ -118,7 +118,7 @@ mod tests {
             (status(3, 2, 2, 1), Some("1 of 2 pods are ready")),
             (status(3, 2, 2, 2), None),
         ] {
-            assert_eq!(lacks(&object(status)).as_deref(), lacking);
+            assert_eq!(lacks(&object(&status)).as_deref(), lacking);
         }
     }
 }

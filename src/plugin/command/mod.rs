@@ -13,12 +13,14 @@ mod live_names;
 pub mod logs;
 mod migrations;
 mod operation;
+mod pair;
 mod reach;
 pub mod repair;
 mod report;
 pub mod resume;
 mod scope;
 pub mod session;
+pub mod start;
 pub mod status;
 pub mod undo;
 pub mod vacuum;
@@ -69,6 +71,7 @@ pub fn dispatch(command: Command, ctx: &Context) -> Result<Exit> {
         Command::Status(args) => on_one_thread(ctx, status::run(ctx, args)),
         Command::Doctor(args) => on_runtime(ctx, doctor::run(ctx, args)),
         Command::Repair(args) => on_runtime(ctx, repair::run(ctx, args)),
+        Command::Start(args) => on_runtime(ctx, start::run(ctx, args)),
         Command::Finish(args) => on_runtime(ctx, finish::run(ctx, args)),
         Command::Events(args) => on_one_thread(ctx, events::run(ctx, args)),
         Command::Resume(args) => on_runtime(ctx, resume::run(ctx, args)),

@@ -11,7 +11,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use super::session::Session;
-use super::{finish, repair, vacuum};
+use super::{finish, repair, start, vacuum};
 use crate::cluster::Cluster;
 use crate::cluster::access::who_am_i;
 use crate::cluster::volume::Source;
@@ -170,6 +170,7 @@ pub(super) async fn take_up(session: &Session, id: &str, direction: Direction, s
     let left = match helper {
         Some(Helper::Repair(desk)) => desk.leave(cluster).await,
         Some(Helper::Finish(desk)) => desk.leave(cluster).await,
+        Some(Helper::Start(desk)) => desk.leave(cluster).await,
         None => Ok(()),
     };
     report.and_then(|report| left.map(|()| report))
@@ -186,6 +187,7 @@ struct Plan {
 enum Helper {
     Repair(Arc<repair::Desk>),
     Finish(Arc<finish::Desk>),
+    Start(Arc<start::Desk>),
 }
 
 /// What the user says when an operation is taken up, and no record may or can hold.
@@ -200,13 +202,17 @@ pub(super) struct Said {
 /// The steps of an operation, from its record. A new command is a new line here.
 fn plan(record: &Record, said: Said) -> Result<Plan> {
     match record.command.as_str() {
-        vacuum::NAME | finish::NAME if said.database.is_some() => {
+        vacuum::NAME | finish::NAME | start::NAME if said.database.is_some() => {
             Err(Failure::usage(format!("operation {} knows its database: leave --database and --database-from out", record.id)))
         }
         vacuum::NAME => Ok(Plan { steps: vacuum::steps(&record.spec)?, helper: None }),
         repair::NAME => {
             let desk = repair::desk(record, said.database)?;
             Ok(Plan { steps: repair::steps(&desk), helper: Some(Helper::Repair(desk)) })
+        }
+        start::NAME => {
+            let desk = start::desk(record)?;
+            Ok(Plan { steps: start::steps(&desk), helper: Some(Helper::Start(desk)) })
         }
         finish::NAME => {
             let desk = finish::desk(record, said.accept_data_loss)?;

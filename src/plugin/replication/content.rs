@@ -19,11 +19,12 @@ pub enum Verify {
     /// Nothing.
     None,
     /// The number of rows of each table.
-    #[default]
     Counts,
     /// That, and the content of the newest 10,000 rows by key of each table.
     Sample,
-    /// The content of every row.
+    /// The content of every row. pgcopydb 0.17 with test_decoding changes values without a word, and only this shows it: `unchanged-toast-datum`
+    /// in place of what an update left as it was, doubled quotes in JSON and arrays (seen in a run).
+    #[default]
     Full,
 }
 
@@ -45,6 +46,8 @@ pub struct Table {
     key: Vec<String>,
     /// The primary key is one whole number.
     counted: bool,
+    /// Bytes that it takes on disk, without its indexes.
+    pub bytes: u64,
     /// Logical replication carries its changes; false for unlogged tables.
     pub logged: bool,
     /// Changes and deletes can be carried over: there is a replica identity.
@@ -113,7 +116,7 @@ pub async fn tables(side: &dyn Database) -> Result<Vec<Table>> {
                           WHERE attrelid = c.oid AND attnum = ANY (indkey)), '[]'), \
          'counted', coalesce(indnkeyatts = 1 AND (SELECT atttypid IN ('int2'::regtype, 'int4'::regtype, 'int8'::regtype) \
                     FROM pg_attribute WHERE attrelid = c.oid AND attnum = indkey[0]), false), \
-         'logged', relpersistence = 'p', \
+         'bytes', pg_table_size(c.oid), 'logged', relpersistence = 'p', \
          'identified', relreplident = 'f' OR (relreplident = 'd' AND i.indexrelid IS NOT NULL) OR relreplident = 'i') \
          ORDER BY nspname, relname), '[]') \
          FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace \

@@ -27,10 +27,8 @@ async fn the_seeds_job_is_finished_without_a_lost_row() {
 
     let run = finish(&space, &["--dry-run"]);
     assert_eq!(run.code, 0, "{}", run.stderr);
-    println!("{}{}", run.stdout, run.stderr);
     assert!(may_write(&moving, Side::Source));
     let run = finish(&space, &["--yes", "--max-downtime", "3m"]);
-    println!("{}{}", run.stdout, run.stderr);
     assert_eq!(run.code, 0, "{}", run.stderr);
     assert!(!may_write(&moving, Side::Source) && may_write(&moving, Side::Target));
     let acks = moving.acks();
@@ -41,11 +39,115 @@ async fn the_seeds_job_is_finished_without_a_lost_row() {
     for side in [Side::Source, Side::Target] {
         assert_eq!(moving.sql(side, "SELECT count(*) FROM pg_namespace WHERE nspname = 'kubectl_dbmig'"), "0");
     }
-    let pods = space.kubectl(&["get", "pods", "-o", "name"]);
-    assert!(!pods.contains("dbmig-"), "{pods}");
+    space.wait_for("our pod is gone", || !space.kubectl(&["get", "pods", "-o", "name"]).contains("dbmig-"));
 
     let run = space.dbmig(&["undo", &last(&space), "--yes"]);
-    println!("{}{}", run.stdout, run.stderr);
-    assert_eq!(run.code, 3, "{}", run.stderr);
+    assert!(run.code == 0 && run.stderr.contains("nobody follows"), "{} {}", run.code, run.stderr);
     assert!(may_write(&moving, Side::Source));
+}
+
+/// The whole way, with a Job of our own: checks, copy, cut-over by a Service, and back.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_database_moves_by_start_and_finish_and_comes_back() {
+    let space = Namespace::new("start").await;
+    let Some(moving) = Moving::new(&space) else { return };
+    let moving = moving.up();
+    space.apply(
+        r#"{"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "uris"}, "stringData": {
+            "old": "postgres://admin:admin-secret@pg15/shop", "new": "postgres://admin:admin-secret@pg17/shop",
+            "plain": "postgres://plain:plain-secret@pg15/shop"}}"#,
+    );
+    let start = |source: &str, more: &[&str]| {
+        let words =
+            ["start", "copy", "--source", source, "--target", "secret/uris:new", "--image", "moving:1", "--volume-size", "64Mi"];
+        space.dbmig(&[&words, more].concat())
+    };
+    let run = start("secret/uris:plain", &["--yes"]);
+    assert!(run.code == 4 && run.stderr.contains("may not replicate"), "{} {}", run.code, run.stderr);
+    let run = start("secret/uris:old", &["--yes"]);
+    assert!(run.code == 4 && run.stderr.contains("api.events") && run.stderr.contains("--force"), "{} {}", run.code, run.stderr);
+    assert_eq!(space.kubectl(&["get", "jobs,pvc", "-l", "app.kubernetes.io/managed-by=kubectl-dbmig", "-o", "name"]), "");
+
+    moving.web(1).writes(100);
+    let run = start("secret/uris:old", &["--yes", "--force"]);
+    assert_eq!(run.code, 0, "{}", run.stderr);
+    let again = start("secret/uris:old", &["--yes", "--force"]);
+    assert_eq!(again.code, 5, "{}", again.stderr);
+    moving.follows();
+
+    let switch = ["--revoke", "anon", "--switch-service", "svc/db", "--to", "svc/pg17", "--restart", "deploy/postgrest"];
+    let words = [&["finish", "job/copy", "--yes", "--max-downtime", "3m"], &switch[..]].concat();
+    let run = space.dbmig(&words);
+    assert_eq!(run.code, 0, "{}", run.stderr);
+    moving.writes(100);
+    let acks = moving.acks();
+    let there = moving.numbers(Side::Target);
+    assert!(acks.written.iter().all(|number| there.binary_search(number).is_ok()), "an acknowledged row is not on the target");
+    assert!(moving.web_counts().to_string().contains("17"), "{}", moving.web_counts());
+
+    // It has been written to: going back loses that.
+    let id = last(&space);
+    let run = space.dbmig(&["undo", &id, "--yes"]);
+    assert!(run.code == 4 && run.stderr.contains("--accept-data-loss"), "{} {}", run.code, run.stderr);
+    let run = space.dbmig(&["undo", &id, "--yes", "--accept-data-loss"]);
+    assert_eq!(run.code, 0, "{}", run.stderr);
+    assert!(may_write(&moving, Side::Source));
+    assert!(moving.web_counts().to_string().contains("15"), "{}", moving.web_counts());
+    moving.writes(20);
+}
+
+/// What goes wrong before the switch gives everything back, and following goes on.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_goes_wrong_before_the_switch_is_taken_back_and_following_goes_on() {
+    let space = Namespace::new("finish").await;
+    let Some(moving) = Moving::new(&space) else { return };
+    let moving = moving.up();
+    moving.writers(1);
+    let run = finish(&space, &["--yes"]);
+    assert_eq!(run.code, 1, "there is no Job yet: {}", run.stderr);
+    moving.job().follows();
+    let unharmed = |what: &str| {
+        assert!(may_write(&moving, Side::Source), "{what}");
+        moving.follows();
+    };
+
+    // Somebody has begun to write and does not end.
+    let mut session =
+        moving.session("db", "BEGIN; INSERT INTO api.events (n, said) VALUES (1, 'slow'); SELECT pg_sleep(100)").spawn().unwrap();
+    space.wait_for("it has written", || moving.sql(Side::Source, "SELECT count(*) FROM pg_stat_activity WHERE query LIKE '%slow%' AND backend_xid IS NOT NULL AND pid <> pg_backend_pid()") != "0");
+    let run = finish(&space, &["--yes", "--max-downtime", "5s"]);
+    assert!(run.code == 6 && run.stderr.contains("pg_terminate_backend"), "{} {}", run.code, run.stderr);
+    let _ = session.kill();
+    let _ = session.wait();
+    moving.sql(
+        Side::Source,
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE '%slow%' AND pid <> pg_backend_pid()",
+    );
+    unharmed("an open transaction");
+
+    moving.sql(Side::Source, "BEGIN; INSERT INTO api.events (n, said) VALUES (2, 'prepared'); PREPARE TRANSACTION 'half'");
+    let run = finish(&space, &["--yes"]);
+    assert!(run.code == 4 && run.stderr.contains("half"), "{} {}", run.code, run.stderr);
+    moving.sql(Side::Source, "ROLLBACK PREPARED 'half'");
+
+    // A row is lost on the way.
+    moving.sql(Side::Target, "DELETE FROM api.accounts WHERE id = 42");
+    let run = finish(&space, &["--yes"]);
+    assert!(run.code == 7 && run.stderr.contains("differ from key 42 to 42"), "{} {}", run.code, run.stderr);
+    unharmed("a lost row");
+
+    let file = tempfile::NamedTempFile::new().unwrap();
+    for (sql, code, word) in [
+        ("REVOKE INSERT ON api.likes FROM anon;\nREVOKE INSERT ON api.liks FROM anon;", 1, "api.liks"),
+        ("REVOKE INSERT ON api.likes FROM anon; COMMIT;", 4, "COMMIT"),
+        ("-- nothing", 4, "nothing would stop writers"),
+    ] {
+        std::fs::write(file.path(), sql).unwrap();
+        let run = finish(&space, &["--yes", "--readonly", file.path().to_str().unwrap()]);
+        assert!(run.code == code && run.stderr.contains(word), "{sql}: {} {}", run.code, run.stderr);
+        assert!(may_write(&moving, Side::Source), "{sql}");
+    }
+    let run = finish(&space, &["--yes", "--max-lag", "0"]);
+    assert!(run.code == 4 && run.stderr.contains("--max-lag"), "{} {}", run.code, run.stderr);
+    unharmed("refusals");
 }

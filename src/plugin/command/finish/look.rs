@@ -7,7 +7,7 @@ use kube::Api;
 use serde_json::json;
 use tokio::time::Instant;
 
-use super::desk::{Desk, Open, copier, exit_code};
+use super::desk::{Desk, copier, exit_code};
 use super::preview::Preview;
 use super::spec::{Scaled, Service, Spec};
 use crate::cli::finish::Args;
@@ -16,11 +16,12 @@ use crate::cluster::error::translate;
 use crate::cluster::kind::TargetRef;
 use crate::cluster::target::Target;
 use crate::cluster::workload::Workload;
+use crate::command::pair::Pair;
 use crate::command::session::Session;
 use crate::database::postgres::End;
 use crate::database::text_of;
 use crate::failure::{Failure, Result};
-use crate::replication::{self, Freeze, Sentinel, Slot, Writer, compare, differences, tables};
+use crate::replication::{self, Freeze, Sentinel, Slot, Table, Verify, Writer, compare, differences, tables};
 use crate::ui::human::{bytes, harmless};
 
 /// Where the seed of this procedure has its SQL.
@@ -30,7 +31,7 @@ const READONLY: &str = "/migration/readonly.sql";
 pub(super) struct Look<'a> {
     session: &'a Session,
     pub(super) target: Target,
-    open: Open,
+    open: Pair,
 }
 
 /// What was found out; nothing of it was changed.
@@ -72,7 +73,10 @@ impl<'a> Look<'a> {
         let copier = copier(&target, args.dir.clone());
         copier.version(&session.cluster).await?.check()?;
         session.ui.say(&format!("reaching source and target from the network of pod/{}", target.pod_name()));
-        let open = session.stop.interruptible(Open::new(&session.cluster, &session.stop, &target, id)).await??;
+        let open = session
+            .stop
+            .interruptible(Pair::reach(&session.cluster, &session.stop, &target.pod, &target.container, id))
+            .await??;
         Ok(Self { session, target, open })
     }
 
@@ -234,6 +238,14 @@ impl<'a> Look<'a> {
         }
         let tables = tables(source).await?;
         let unidentified = tables.iter().filter(|table| table.logged && !table.identified);
+        let seconds = comparison(&tables, args.verify);
+        if seconds > spec.max_downtime && !args.dry_run {
+            return Err(refused(format!(
+                "to compare every row would take about {seconds} s, longer than writes may be refused (--max-downtime)"
+            ))
+            .next("kubectl dbmig finish … --dry-run measures it")
+            .next("--verify sample, or a longer --max-downtime"));
+        }
         let still = replication::still_allowed(source, &spec.script).await?;
         Ok(Facts {
             unidentified: unidentified.map(|table| table.name.clone()).collect(),
@@ -253,6 +265,17 @@ impl<'a> Look<'a> {
         let begun = Instant::now();
         compare(&source, &target, args.verify, |_, _, _| ()).await?;
         Ok(begun.elapsed().as_secs_f64())
+    }
+}
+
+/// Bytes of a table that are compared in a second, on the safe side.
+const COMPARED_A_SECOND: u64 = 50 << 20;
+
+/// Seconds that a comparison takes at least.
+fn comparison(tables: &[Table], verify: Verify) -> u64 {
+    match verify {
+        Verify::Full => tables.iter().map(|table| table.bytes).sum::<u64>() / COMPARED_A_SECOND,
+        Verify::None | Verify::Counts | Verify::Sample => 0,
     }
 }
 

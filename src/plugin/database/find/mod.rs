@@ -51,6 +51,19 @@ impl FromStr for Reference {
     }
 }
 
+impl Reference {
+    /// As the `valueFrom` of a container's variable.
+    ///
+    /// # Errors
+    /// `Usage` when it names no key.
+    pub fn value_from(&self) -> Result<serde_json::Value> {
+        let key = self.key.as_ref().ok_or_else(|| Failure::usage(format!("{self} names no key: write {self}:KEY")))?;
+        let (kind, name) = self.source.split_once('/').unwrap_or_default();
+        let kind = if kind == "secret" { "secretKeyRef" } else { "configMapKeyRef" };
+        Ok(serde_json::json!({kind: {"name": name, "key": key}}))
+    }
+}
+
 impl fmt::Display for Reference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.source)?;

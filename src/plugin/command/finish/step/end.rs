@@ -7,9 +7,9 @@ use async_trait::async_trait;
 use tokio::time::Instant;
 
 use super::super::Desk;
-use super::super::desk::Open;
 use super::{OrBack as _, pause};
 use crate::command::kept_logs;
+use crate::command::pair::Pair;
 use crate::failure::{Failure, Result};
 use crate::plan::{ATTENTION, Look, Run, Step};
 use crate::replication::{Canary, Lsn, slot};
@@ -125,7 +125,7 @@ impl Step for Ended {
         }
         let done = lines.iter().any(|line| line.contains(DONE));
         Ok(match (code, done) {
-            (Some(0), true) => "it got to its end, exit code 0".to_owned(),
+            (Some(0) | None, true) => "it got to its end".to_owned(),
             (Some(code), _) => {
                 format!("exit code {code}, and no word that it got to its end; everything has arrived all the same")
             }
@@ -136,19 +136,23 @@ impl Step for Ended {
 
 impl Ended {
     /// The exit code of the container; `None`: it runs on although nobody streams any more, since its script waits after an error.
-    async fn code(&self, run: &Run, canary: &Canary<'_>, open: &Open) -> Result<Option<i32>> {
+    async fn code(&self, run: &Run, canary: &Canary<'_>, open: &Pair) -> Result<Option<i32>> {
         let desk = &self.0;
         let mut silent: Option<Instant> = None;
         loop {
             if let Some(code) = desk.ended(&run.cluster).await.or_back()? {
                 return Ok(Some(code));
             }
-            if slot(&*open.source, &desk.spec.slot).await.or_back()?.is_some_and(|slot| slot.active) {
-                silent = None;
-                // It looks at its end only when something comes.
-                canary.push(&open.source).await.or_back()?;
-            } else if silent.get_or_insert_with(Instant::now).elapsed() > LAST_WORDS {
-                return Ok(None);
+            match slot(&*open.source, &desk.spec.slot).await.or_back()? {
+                // Its script has cleaned up after it; a kubelet may take seconds to tell that the container has ended.
+                None => return Ok(None),
+                Some(slot) if slot.active => {
+                    silent = None;
+                    // It looks at its end only when something comes.
+                    canary.push(&open.source).await.or_back()?;
+                }
+                Some(_) if silent.get_or_insert_with(Instant::now).elapsed() > LAST_WORDS => return Ok(None),
+                Some(_) => {}
             }
             pause(desk, run, format!("the container of {} still runs", desk.spec.target)).await?;
         }
