@@ -2,6 +2,7 @@
 
 mod canary;
 mod content;
+mod decoding;
 mod lsn;
 mod pgcopydb;
 mod ready;
@@ -12,13 +13,14 @@ mod slot;
 
 pub use canary::Canary;
 pub use content::{Difference, Proof, Table, Verify, compare, tables};
+pub use decoding::{Decoding, decoding};
 pub use lsn::Lsn;
 pub use pgcopydb::{Copier, Sentinel};
 pub use ready::ready;
 pub use rights::{Freeze, Right, differences, revokes, rights, still_allowed};
 pub use sequences::{Behind, behind, catch_up};
 pub use sessions::{Writer, writers};
-pub use slot::{Slot, applied, drop_origin, drop_slot, plugin, slot};
+pub use slot::{Slot, applied, drop_origin, drop_slot, slot};
 
 use crate::failure::{Failure, Result};
 use serde_json::Value;

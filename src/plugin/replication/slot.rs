@@ -89,19 +89,3 @@ pub async fn drop_origin(target: &dyn Database, name: &str) -> Result<bool> {
     target.change(&[Change { sql: format!("SELECT pg_replication_origin_drop({})", literal(name)), rows: 1 }]).await?;
     Ok(true)
 }
-
-/// The output plugin with which pgcopydb 0.17 changes least: wal2json where the server has it. With test_decoding an update that leaves a
-/// large value as it is writes the text `unchanged-toast-datum` in its place, and quotes in JSON and arrays are doubled (seen in a run).
-///
-/// # Errors
-/// As [`Database::query`].
-pub async fn plugin(source: &dyn Database) -> Result<&'static str> {
-    // Only a temporary slot tells whether the library is there; it goes with the connection's session, and is dropped at once.
-    let probe = "kubectl_dbmig_probe";
-    let make = format!("SELECT pg_create_logical_replication_slot('{probe}', 'wal2json', true)");
-    if source.change(&[Change { sql: make, rows: 1 }]).await.is_err() {
-        return Ok("test_decoding");
-    }
-    source.change(&[Change { sql: format!("SELECT pg_drop_replication_slot('{probe}')"), rows: 1 }]).await?;
-    Ok("wal2json")
-}

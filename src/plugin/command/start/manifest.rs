@@ -65,11 +65,12 @@ pub(super) fn config(spec: &Spec, id: &str) -> Value {
 /// A URI's place names no key.
 pub(super) fn job(spec: &Spec, id: &str) -> Result<Value> {
     let jobs = spec.jobs.to_string();
+    let command = [&["sh", "/migration/start.sh", "--table-jobs", &jobs, "--index-jobs", &jobs], spec.decoding.words()].concat();
     let from = |reference: &str| reference.parse::<crate::database::find::Reference>()?.value_from();
     let container = json!({
         "name": CONTAINER,
         "image": spec.image,
-        "command": ["sh", "/migration/start.sh", "--table-jobs", jobs, "--index-jobs", jobs, "--plugin", spec.plugin],
+        "command": command,
         "env": [
             {"name": SOURCE, "valueFrom": from(&spec.source)?},
             {"name": TARGET, "valueFrom": from(&spec.target)?},
@@ -102,6 +103,7 @@ mod tests {
     use k8s_openapi::api::batch::v1::Job;
 
     use super::*;
+    use crate::replication::Decoding;
 
     #[test]
     fn a_job_has_the_uris_from_their_secrets_and_its_work_on_a_volume() {
@@ -113,7 +115,7 @@ mod tests {
             volume_size: "1Gi".to_owned(),
             storage_class: None,
             jobs: 2,
-            plugin: "wal2json".to_owned(),
+            decoding: Decoding::ExactJson,
             shown: (String::new(), String::new()),
         };
         let job: Job = serde_json::from_value(job(&spec, "start-bcdfgh").unwrap()).unwrap();

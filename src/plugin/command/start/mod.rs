@@ -26,7 +26,7 @@ use crate::exit::Exit;
 use crate::failure::{Failure, Result};
 use crate::framework::{Finding, Level};
 use crate::plan::{LockName, Record, Store};
-use crate::replication::{plugin, ready};
+use crate::replication::{Decoding, decoding, ready};
 use crate::ui::human::harmless;
 use crate::ui::{Report, Table};
 
@@ -78,7 +78,7 @@ pub async fn run(ctx: &Context, args: Args) -> Result<Exit> {
         volume_size: args.volume_size.clone(),
         storage_class: args.storage_class.clone(),
         jobs: args.jobs,
-        plugin: String::new(),
+        decoding: Decoding::Test,
         shown: (String::new(), String::new()),
     };
     let pod = pod(&spec, &id, &namespace)?;
@@ -86,7 +86,7 @@ pub async fn run(ctx: &Context, args: Args) -> Result<Exit> {
     let pair = session.stop.interruptible(Pair::reach(&session.cluster, &session.stop, &pod, CONTAINER, &id)).await??;
     spec.shown = pair.shown();
     let ended = async {
-        plugin(&*pair.source).await?.clone_into(&mut spec.plugin);
+        spec.decoding = decoding(&*pair.source).await?;
         looked(session, &args, spec, &pair, &id).await
     };
     let ended = ended.await;
@@ -170,11 +170,11 @@ impl Plan<'_> {
         if session.ui.is_machine() {
             return if is_all { session.ui.print(self) } else { Ok(()) };
         }
-        let Spec { name, image, volume_size, shown, plugin, .. } = self.spec;
+        let Spec { name, image, volume_size, shown, decoding, .. } = self.spec;
         let mut lines = vec![
             format!("{}  →  {}", shown.0, shown.1),
             format!("  job/{name} runs pgcopydb of {image}, with its work on persistentvolumeclaim/{name} of {volume_size}"),
-            format!("  changes are decoded by {plugin}"),
+            format!("  changes are decoded with {}: {}; finish compares every row", decoding.words()[1], decoding.risk()),
             "  it copies everything, then applies what is written meanwhile, until `finish`; nobody's rights change".to_owned(),
         ];
         for finding in self.findings {

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::failure::{Failure, Result};
+use crate::replication::Decoding;
 
 /// What the steps are built from.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -22,8 +23,8 @@ pub(super) struct Spec {
     pub(super) storage_class: Option<String>,
     /// Tables and indexes at the same time.
     pub(super) jobs: u16,
-    /// The output plugin that decodes changes on the source.
-    pub(super) plugin: String,
+    /// How changes are decoded on the source.
+    pub(super) decoding: Decoding,
     /// Source and target, without their passwords.
     pub(super) shown: (String, String),
 }
