@@ -29,6 +29,16 @@ fn repair_explains_every_flag() {
 }
 
 #[test]
+fn start_explains_every_flag() {
+    insta::assert_snapshot!(before_connection(&help(&["start", "--help"])));
+}
+
+#[test]
+fn finish_explains_every_flag() {
+    insta::assert_snapshot!(before_connection(&help(&["finish", "--help"])));
+}
+
+#[test]
 fn resume_explains_every_flag() {
     insta::assert_snapshot!(before_connection(&help(&["resume", "--help"])));
 }

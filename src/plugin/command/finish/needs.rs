@@ -28,6 +28,10 @@ pub(super) fn of(namespace: &str, args: &Args) -> Vec<Need> {
         let resource = |deployments| if deployments { "deployments" } else { "statefulsets" };
         rules.push(("apps", resource(workloads(&args.restart)), &["get", "list", "watch", "patch"]));
     }
+    if !args.scale_down.is_empty() {
+        let resource = |deployments| if deployments { "deployments/scale" } else { "statefulsets/scale" };
+        rules.push(("apps", resource(workloads(&args.scale_down)), &["patch"]));
+    }
     if args.switch_service.is_some() {
         rules.push(("", "services", &["get", "patch"]));
     }
