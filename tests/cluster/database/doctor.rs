@@ -6,12 +6,12 @@ use serde_json::{Value, json};
 use super::postgres::{CLIENT, server};
 use crate::support::{Namespace, Run};
 
-fn object(run: &Run) -> Value {
+pub(super) fn object(run: &Run) -> Value {
     serde_json::from_str(&run.stdout).unwrap_or_else(|e| panic!("{e}: {}{}", run.stdout, run.stderr))
 }
 
 /// The one finding whose words have this.
-fn finding<'a>(diagnosis: &'a Value, words: &str) -> &'a Value {
+pub(super) fn finding<'a>(diagnosis: &'a Value, words: &str) -> &'a Value {
     let all = diagnosis["findings"].as_array().unwrap();
     let found = all.iter().find(|finding| finding["what"].as_str().unwrap().contains(words));
     found.unwrap_or_else(|| panic!("{words}: {all:#?}"))
@@ -24,15 +24,20 @@ async fn a_dirty_database_of_a_crash_looping_pod_is_diagnosed_and_left_as_it_is(
     let space = Namespace::new("doctor").await;
     space.volume("data", "32Mi");
     let file = space.folder("data").join("app.sqlite");
-    let sql = "CREATE TABLE schema_migrations (version uint64, dirty bool); INSERT INTO schema_migrations VALUES (4, 1);";
+    let sql = "CREATE TABLE schema_migrations (version uint64, dirty bool); INSERT INTO schema_migrations VALUES (4, 1);
+        CREATE TABLE users (id int);";
     Connection::open(&file).unwrap().execute_batch(sql).unwrap();
     let before = std::fs::read(&file).unwrap();
     space.has_account();
+    let scripts = json!({"1_users.up.sql": "CREATE TABLE users (id int)", "4_orders.up.sql": "CREATE TABLE orders (id int)",
+        "5_prices.up.sql": "CREATE TABLE prices (id int)"});
+    space.apply(&json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "scripts"}, "data": scripts}).to_string());
     space.apply(
         &json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "app"}, "spec": {"automountServiceAccountToken": false,
             "containers": [{"name": "main", "image": "busybox:1", "command": ["sh", "-c", DIRTY],
-                "volumeMounts": [{"name": "data", "mountPath": "/data"}]}],
-            "volumes": [{"name": "data", "persistentVolumeClaim": {"claimName": "data"}}]}})
+                "volumeMounts": [{"name": "data", "mountPath": "/data"}, {"name": "scripts", "mountPath": "/app/migrations"}]}],
+            "volumes": [{"name": "data", "persistentVolumeClaim": {"claimName": "data"}},
+                {"name": "scripts", "configMap": {"name": "scripts"}}]}})
         .to_string(),
     );
     let restarts = "jsonpath={.status.containerStatuses[0].restartCount}";
@@ -45,6 +50,12 @@ async fn a_dirty_database_of_a_crash_looping_pod_is_diagnosed_and_left_as_it_is(
     let diagnosis = object(&run);
     assert_eq!(diagnosis["databases"][0]["location"], "sqlite:/data/app.sqlite");
     assert_eq!(diagnosis["databases"][0]["states"][0]["framework"], "golang-migrate");
+    // The files of the image are read though nothing of it runs: what is pending, and what became of the one that failed.
+    let state = &diagnosis["databases"][0]["states"][0];
+    assert_eq!((&state["pending"][0]["id"], &state["failed"][0]["before"]["id"]), (&json!("5"), &json!("1")), "{state}");
+    assert_eq!(state["failed"][0]["effect"]["effect"], "notApplied", "{state}");
+    let files = diagnosis["databases"][0]["files"][0].as_str().unwrap();
+    assert_eq!(files, "golang-migrate: 3 files of migrations in /app/migrations of container main");
     finding(&diagnosis, "pod/app is ");
     let said = finding(&diagnosis, "migration 4 began and its end was never written down");
     assert!(said["evidence"].as_str().unwrap().contains("Dirty database version 4"), "{said}");

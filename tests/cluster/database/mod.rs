@@ -5,3 +5,4 @@ mod find;
 mod mariadb;
 pub(crate) mod postgres;
 mod server;
+mod stuck;

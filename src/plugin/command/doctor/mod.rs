@@ -1,5 +1,6 @@
 //! `doctor`: everything that can be known of a migration that does not go through, as findings with the next command. Reads only.
 
+mod blocked;
 mod databases;
 mod surroundings;
 
@@ -79,6 +80,9 @@ fn show(session: &Session, report: &Diagnosis) -> Result<()> {
         text += &format!("{} ({})\n", harmless(&database.location), harmless(&database.from));
         for state in &database.states {
             text += &format!("  {}, in {}\n", harmless(&state.in_words()), harmless(&state.table.to_string()));
+        }
+        for note in &database.files {
+            text += &format!("  {}\n", harmless(note));
         }
         if database.reached && database.states.is_empty() {
             text += "  no bookkeeping table of a migration framework was recognised\n";
