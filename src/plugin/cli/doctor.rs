@@ -19,7 +19,10 @@ Examples:
   # With the migrations' files, so that pending ones and half-applied ones are known
   kubectl dbmig doctor deploy/keeper --migrations ./migrations
 
-  # Every migration of the cluster, without looking into databases
+  # Every migration of this namespace, its databases included
+  kubectl dbmig doctor
+
+  # Every migration of the cluster that is not over
   kubectl dbmig doctor -A -o json")]
 pub struct Args {
     #[allow(missing_docs, reason = "documented at its type")]

@@ -44,7 +44,7 @@ pub async fn run(ctx: &Context, args: Args) -> Result<Exit> {
 async fn of_target(session: &Session, args: &Args, operations: Vec<Record>) -> Result<Exit> {
     let asked = TargetRef::parse(&args.target)?;
     let mut hindrances = Vec::new();
-    let databases = doctor::look(session, &asked, &args.look, &mut hindrances).await?;
+    let databases = doctor::look(session, &asked, &args.look, "", &mut hindrances).await?;
     // What is wrong is `doctor`'s to say; here only what is missing from the list.
     let reached = databases.iter().any(|database| database.reached);
     for finding in hindrances.iter().filter(|_| !reached) {

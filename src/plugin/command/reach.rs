@@ -88,6 +88,16 @@ impl Reach {
         (self.seat.in_container && self.target.container == container).then_some(&self.seat.agent)
     }
 
+    /// Our binary beside the pod's volumes.
+    pub(super) fn agent(&self) -> &Agent {
+        &self.seat.agent
+    }
+
+    /// The pod's durable volumes, and the folders in which [`Reach::agent`] sees them.
+    pub(super) fn volumes(&self) -> impl Iterator<Item = (&Mount, &str)> {
+        self.seat.volumes()
+    }
+
     /// What a pod beside this one is called and how it is started; not that there is one.
     pub(super) fn helper(&self) -> &Helper {
         &self.helper

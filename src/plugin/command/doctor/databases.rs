@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::blocked;
+use super::{blocked, volumes};
 use crate::cli::doctor::LookArgs;
 use crate::cluster::kind::TargetRef;
 use crate::command::books;
@@ -10,8 +10,8 @@ use crate::command::migrations::Files;
 use crate::command::operation;
 use crate::command::reach::Reach;
 use crate::command::session::Session;
-use crate::database::Database;
 use crate::database::find::Found;
+use crate::database::{Database, Unreached};
 use crate::failure::{Failure, Result};
 use crate::framework::{Finding, Level, State};
 
@@ -31,7 +31,8 @@ pub(in crate::command) struct Looked {
     pub(in crate::command) files: Vec<String>,
 }
 
-/// Looks at every database of a pod; what stands in the way becomes a finding.
+/// Looks at every database of a pod, and at its volumes; what stands in the way becomes a finding. `told` is what has been said of
+/// the pod already.
 ///
 /// # Errors
 /// The user asked to stop, or named migrations that can't be read.
@@ -39,6 +40,7 @@ pub(in crate::command) async fn look(
     session: &Session,
     asked: &TargetRef,
     look: &LookArgs,
+    told: &str,
     findings: &mut Vec<Finding>,
 ) -> Result<Vec<Looked>> {
     let files = Files::of(look.migrations.as_deref())?;
@@ -51,7 +53,11 @@ pub(in crate::command) async fn look(
             return Ok(Vec::new());
         }
     };
-    let looked = session.stop.interruptible(all(session, &reach, look, &files, findings)).await;
+    let looked = session.stop.interruptible(async {
+        findings.extend(volumes::findings(&reach, told).await);
+        all(session, &reach, look, &files, findings).await
+    });
+    let looked = looked.await;
     reach.leave(&session.cluster).await?;
     looked
 }
@@ -82,7 +88,10 @@ async fn of_one(session: &Session, reach: &Reach, found: Found, files: &Files, f
     let (cluster, stop) = (&session.cluster, &session.stop);
     let asked = match reach.connect(cluster, stop, &found).await {
         Ok(database) => asked(session, reach, &*database, files).await,
-        Err(unreached) => Err(unreached.into()),
+        Err(Unreached { trouble, failure }) => Err(match trouble.in_words() {
+            "" => failure,
+            words => Failure { message: format!("{}: {words}", failure.message), ..failure },
+        }),
     };
     match asked {
         Ok((states, blocked)) => {
@@ -90,7 +99,7 @@ async fn of_one(session: &Session, reach: &Reach, found: Found, files: &Files, f
             Looked { location, from, reached: true, states, files: files.notes().to_vec() }
         }
         Err(failure) => {
-            findings.push(told(Level::Broken, &failure));
+            findings.push(hindrance(Level::Broken, &failure));
             Looked { location, from, reached: false, states: Vec::new(), files: Vec::new() }
         }
     }
@@ -106,12 +115,12 @@ async fn asked(session: &Session, reach: &Reach, database: &dyn Database, files:
 
 /// What keeps us from looking is no illness of the database.
 fn unseen(failure: &Failure) -> Finding {
-    let mut finding = told(Level::Attention, failure);
+    let mut finding = hindrance(Level::Attention, failure);
     finding.what = format!("the database was not looked at: {}", finding.what);
     finding
 }
 
-fn told(level: Level, failure: &Failure) -> Finding {
+fn hindrance(level: Level, failure: &Failure) -> Finding {
     let finding = Finding::new(level, failure.message.clone());
     let finding = match failure.facts.is_empty() {
         true => finding,
