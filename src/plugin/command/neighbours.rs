@@ -1,6 +1,8 @@
 //! Who is behind a host name or an address that a database tells: a pod of this namespace, of another one where those may be
 //! listed, or nobody that can be seen. Reads only.
 
+use std::net::IpAddr;
+
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::ListParams;
 use kube::{Api, ResourceExt as _};
@@ -39,6 +41,9 @@ impl<'a> Neighbours<'a> {
 
     /// The pod that a client of this address runs in.
     pub(super) async fn by_address(&self, address: &str) -> Sighting {
+        if address.parse::<IpAddr>().is_ok_and(|address| address.is_loopback()) {
+            return Sighting::Unseen("it comes from where the server itself runs, by way of a proxy perhaps".to_owned());
+        }
         if let Some(pod) = self.own.iter().find(|pod| has_address(pod, address) && !is_over(pod)) {
             return Sighting::Pod(Box::new(pod.clone()));
         }

@@ -102,5 +102,5 @@ async fn unnamed(session: &Session, namespace: &str, many: Several) -> Result<Sc
 }
 
 fn store(session: &Session) -> Store {
-    Store::new(session.cluster.client.clone(), &session.cluster.namespace, "")
+    Store::in_namespace(&session.cluster, &session.cluster.namespace)
 }

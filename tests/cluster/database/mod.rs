@@ -2,7 +2,7 @@
 
 mod doctor;
 mod find;
-mod mariadb;
+pub(crate) mod mariadb;
 pub(crate) mod postgres;
 mod server;
-mod stuck;
+pub(crate) mod stuck;

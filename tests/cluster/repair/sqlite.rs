@@ -18,10 +18,10 @@ const FILES: [(&str, &str); 3] = [
     ("4_prices.up.sql", "CREATE TABLE prices (item TEXT PRIMARY KEY, price INTEGER);"),
 ];
 
-struct Shop {
-    space: Namespace,
+pub(super) struct Shop {
+    pub(super) space: Namespace,
     file: PathBuf,
-    migrations: TempDir,
+    pub(super) migrations: TempDir,
 }
 
 impl Shop {
@@ -36,7 +36,7 @@ impl Shop {
     }
 
     /// The same with a pod that runs, and so has no need of a helper beside it.
-    async fn running() -> Self {
+    pub(super) async fn running() -> Self {
         let shop = Self::with(&["sleep", "3600"]).await;
         shop.space.kubectl(&["wait", "--for=condition=Ready", "--timeout=180s", "pod", "shop"]);
         shop
@@ -68,12 +68,12 @@ impl Shop {
         Self { space, file, migrations }
     }
 
-    fn repair<'a>(&'a self, words: &[&'a str]) -> Vec<&'a str> {
+    pub(super) fn repair<'a>(&'a self, words: &[&'a str]) -> Vec<&'a str> {
         let folder = self.migrations.path().to_str().unwrap();
         [&["repair", "shop", "--migrations", folder], words].concat()
     }
 
-    fn version(&self) -> (i64, bool) {
+    pub(super) fn version(&self) -> (i64, bool) {
         version(&self.file)
     }
 }

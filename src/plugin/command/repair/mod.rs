@@ -121,7 +121,7 @@ impl Look<'_> {
         let pod = reach.target.pod_name();
         let lock = reach.volume(&found).map(|volume| operation::volume_lock(volume, &pod));
         let lock = lock.unwrap_or_else(|| found.location.place());
-        let store = Store::new(self.session.cluster.client.clone(), &reach.target.namespace, "");
+        let store = Store::in_namespace(&self.session.cluster, &reach.target.namespace);
         operation::refuse_if_unfinished(&store, &LockName::new(&lock), &reach.target.namespace).await?;
         Ok((found, lock))
     }
