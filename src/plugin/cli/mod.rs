@@ -8,6 +8,7 @@ pub mod database;
 pub mod doctor;
 pub mod duration;
 pub mod events;
+pub mod force;
 pub mod finish;
 pub mod history;
 pub mod keep;
@@ -16,10 +17,12 @@ pub mod output;
 pub mod repair;
 pub mod resume;
 pub mod scope;
+pub mod stamp;
 pub mod start;
 pub mod status;
 pub mod target;
 pub mod undo;
+pub mod unlock;
 pub mod vacuum;
 pub mod version;
 pub mod watch;
@@ -59,6 +62,9 @@ pub enum Command {
     Events(events::Args),
     Doctor(doctor::Args),
     Repair(repair::Args),
+    Force(force::Args),
+    Stamp(stamp::Args),
+    Unlock(unlock::Args),
     Start(start::Args),
     Finish(finish::Args),
     Resume(resume::Args),
@@ -79,7 +85,10 @@ impl Command {
             Self::Status(args) => (args.output.format, args.output.no_headers),
             Self::Events(args) => (args.output.format, args.output.no_headers),
             Self::Doctor(args) => (args.output.format, args.output.no_headers),
-            Self::Repair(args) => (args.output.format, false),
+            Self::Repair(repair::Args { how, .. })
+            | Self::Force(force::Args { how, .. })
+            | Self::Stamp(stamp::Args { how, .. })
+            | Self::Unlock(unlock::Args { how, .. }) => (how.output.format, false),
             Self::Start(args) => (args.output.format, false),
             Self::Finish(args) => (args.output.format, false),
             Self::Resume(args) => (args.output.format, false),
