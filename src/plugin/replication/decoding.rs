@@ -4,6 +4,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::drop_slot;
 use crate::database::{Change, Database};
 use crate::failure::Result;
 
@@ -57,7 +58,8 @@ pub async fn decoding(source: &dyn Database) -> Result<Decoding> {
     let peek =
         format!("SELECT count(*) FROM pg_logical_slot_peek_changes('{PROBE}', NULL, 1, 'numeric-data-types-as-string', 'true')");
     let exact = source.number(&peek).await.is_ok();
-    source.change(&[Change { sql: format!("SELECT pg_drop_replication_slot('{PROBE}')"), rows: 1 }]).await?;
+    // A statement that failed has taken it along.
+    drop_slot(source, PROBE).await?;
     if exact {
         return Ok(Decoding::ExactJson);
     }

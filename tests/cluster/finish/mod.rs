@@ -1,6 +1,6 @@
 //! `finish`: the seed's Job as it is, while a writer writes.
 
-use crate::support::{Moving, Namespace, Run, Side};
+use crate::support::{Moving, Namespace, Run, Running, Side};
 
 /// What people type.
 fn finish(space: &Namespace, more: &[&str]) -> Run {
@@ -150,4 +150,74 @@ async fn what_goes_wrong_before_the_switch_is_taken_back_and_following_goes_on()
     let run = finish(&space, &["--yes", "--max-lag", "0"]);
     assert!(run.code == 4 && run.stderr.contains("--max-lag"), "{} {}", run.code, run.stderr);
     unharmed("refusals");
+}
+
+/// Steps of a cut-over that switches nothing.
+const STEPS: usize = 11;
+/// The step that waits until pgcopydb has ended: nobody follows any more after it.
+const ENDED: usize = 7;
+
+/// The plugin is killed at each step: undone as long as following can go on, then taken up again and again until it is done.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_plugin_that_is_killed_at_any_step_is_undone_or_resumed() {
+    let space = Namespace::new("finish").await;
+    let Some(moving) = Moving::new(&space) else { return };
+    let moving = moving.up();
+    moving.writers(1).job().follows();
+    let begun = || Running::start(space.dbmig_command(&["finish", "job/db-upgrade", "--yes", "--max-downtime", "10m"]));
+    let taken_up = |verb: &str| Running::start(space.dbmig_command(&[verb, &last(&space), "--yes"]));
+
+    for step in [2, 3, 5, 6] {
+        let mut running = begun();
+        running.reaches(step, STEPS);
+        running.kill();
+        let ended = taken_up("undo").ends();
+        assert_eq!(ended.code, 0, "killed at step {step}: {}", ended.stderr);
+        assert!(may_write(&moving, Side::Source), "killed at step {step}");
+        moving.follows();
+    }
+    let mut running = begun();
+    for step in [4, ENDED, 9, 10] {
+        running.reaches(step, STEPS);
+        running.kill();
+        running = taken_up("resume");
+    }
+    let ended = running.ends();
+    assert_eq!(ended.code, 0, "{}", ended.stderr);
+    assert!(!may_write(&moving, Side::Source) && may_write(&moving, Side::Target));
+    assert_eq!(moving.content(Side::Target), moving.content(Side::Source));
+    assert_eq!(moving.numbers(Side::Target), moving.acks().written.into_iter().collect::<Vec<_>>());
+    assert_eq!(moving.sql(Side::Source, "SELECT count(*) FROM pg_replication_slots"), "0");
+}
+
+/// Ctrl-C gives the writers their rights back, and a server or a pod that goes away leaves them theirs.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_is_interrupted_and_what_crashes_leaves_writers_their_rights() {
+    let space = Namespace::new("finish").await;
+    let Some(moving) = Moving::new(&space) else { return };
+    let moving = moving.up();
+    moving.writers(1).job().follows();
+    let begun = || Running::start(space.dbmig_command(&["finish", "job/db-upgrade", "--yes", "--max-downtime", "60s"]));
+
+    let mut running = begun();
+    running.reaches(3, STEPS);
+    running.interrupt();
+    let ended = running.ends();
+    assert_eq!(ended.code, 130, "{}", ended.stderr);
+    assert!(may_write(&moving, Side::Source), "{}", ended.stderr);
+    moving.follows();
+
+    // The target dies while our row is on its way: pgcopydb does not get over that.
+    let mut running = begun();
+    running.reaches(4, STEPS);
+    moving.crash(Side::Target);
+    let ended = running.ends();
+    if ended.code == 8 {
+        // It was away for longer than patience lasts.
+        space.wait_for("undo gets through", || space.dbmig(&["undo", &last(&space), "--yes"]).code == 0);
+    }
+    assert!(matches!(ended.code, 1 | 6 | 8), "{} {}", ended.code, ended.stderr);
+    assert!(may_write(&moving, Side::Source), "{}", ended.stderr);
+    let there = moving.numbers(Side::Source);
+    assert!(moving.acks().written.iter().all(|number| there.binary_search(number).is_ok()));
 }

@@ -1,6 +1,7 @@
 //! What is known before a cut-over: that all is copied and followed, what would stop writers, and what could go wrong.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Service as Object;
 use kube::Api;
@@ -204,8 +205,7 @@ impl<'a> Look<'a> {
                 .fact("whoever stops writers now keeps them stopped until it is")
                 .next(format!("kubectl dbmig watch {}", spec.target)));
         }
-        let slot = replication::slot(source, &spec.slot).await?;
-        let Some(slot) = slot else {
+        let Some(slot) = self.slot(&spec.slot).await? else {
             return Err(refused(format!("the source has no replication slot {}", spec.slot)).next("name it: --slot-name NAME"));
         };
         let orphaned = format!("SELECT pg_drop_replication_slot('{}')   -- on the source, and begin again", spec.slot);
@@ -257,6 +257,19 @@ impl<'a> Look<'a> {
             writers,
             still,
         })
+    }
+
+    /// The slot; where nobody reads it, as it is a few seconds later: between catching up and following pgcopydb connects anew.
+    async fn slot(&self, name: &str) -> Result<Option<Slot>> {
+        let mut left = 10;
+        loop {
+            let slot = replication::slot(&*self.open.source, name).await?;
+            left -= 1;
+            if left == 0 || slot.as_ref().is_none_or(|slot| slot.active || slot.lost) {
+                return Ok(slot);
+            }
+            tokio::time::sleep(Duration::from_millis(500)).await;
+        }
     }
 
     /// How many seconds the comparison takes. What it finds means nothing while writers write.
