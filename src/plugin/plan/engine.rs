@@ -65,8 +65,10 @@ impl Engine {
         if self.run.stop.requested() {
             let title = self.steps[index].title();
             let stopped = Failure::new(Exit::Incomplete, format!("stopped before step {} of {of}: {title}", index + 1));
-            let back = self.steps[index].stop_takes_back();
-            return Err(if back { stopped.exit(Exit::Interrupted).take_back() } else { stopped });
+            return Err(match self.steps[index].stop_takes_back() {
+                true => stopped.exit(Exit::Interrupted).take_back_even_so(),
+                false => stopped,
+            });
         }
         let (mut told, mut pauses) = (false, PAUSES.into_iter());
         loop {

@@ -52,7 +52,7 @@ trait OrBack<T> {
 
 impl<T> OrBack<T> for Result<T> {
     fn or_back(self) -> Self {
-        self.map_err(Failure::take_back)
+        self.map_err(Failure::take_back_even_so)
     }
 }
 
