@@ -23,6 +23,20 @@ async fn the_seeds_own_way_moves_a_database_that_is_written_to() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_seeds_own_way_ends_well_with_rows_that_are_not_what_they_were() {
+    let space = Namespace::new("moving").await;
+    let Some(moving) = Moving::new(&space) else { return };
+    let moving = moving.up();
+    moving.toasting().writers(1).job().follows().writes(500);
+    assert_eq!(moving.finish_by_hand().code, 0);
+    assert_eq!(moving.job_ends(), 0);
+    let wrong = "SELECT count(*) FROM api.documents WHERE content = 'unchanged-toast-datum'";
+    assert_ne!(moving.sql(Side::Target, wrong), "0");
+    let count = "SELECT count(*) FROM api.documents";
+    assert_eq!(moving.sql(Side::Target, count), moving.sql(Side::Source, count));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_web_application_counts_what_it_could_not_write() {
     let space = Namespace::new("moving").await;
     let Some(moving) = Moving::new(&space) else { return };

@@ -104,8 +104,25 @@ impl<'a> Moving<'a> {
 
     /// The seed's Job, and the SQL with which its `finish.sh` keeps writers out.
     pub(crate) fn job(&self) -> &Self {
-        self.space.apply(include_str!("job.yaml"));
+        self.job_with(&[])
+    }
+
+    /// The same with more variables in its ConfigMap, such as `PGCOPYDB_OUTPUT_PLUGIN`.
+    pub(crate) fn job_with(&self, variables: &[(&str, &str)]) -> &Self {
+        let more: String = variables.iter().map(|(name, value)| format!("  {name}: \"{value}\"\n")).collect();
+        let first = "  PGSERVICEFILE:";
+        self.space.apply(&include_str!("job.yaml").replacen(first, &format!("{more}{first}"), 1));
         self
+    }
+
+    /// The same by another version of pgcopydb: `0.10`, or, as long as Debian has it, `0.18`; false where there is none.
+    pub(crate) fn job_of(&self, version: &str) -> bool {
+        let folder = format!("/opt/pgcopydb-{version}");
+        let is_there = self.in_pod("shell", &format!("[[ ! -x {folder}/pgcopydb ]] || echo yes")).trim() == "yes";
+        if is_there {
+            self.job_with(&[("PATH", &format!("{folder}:/usr/local/bin:/usr/bin"))]);
+        }
+        is_there
     }
 
     /// Other SQL in place of the seed's `readonly.sql`, as the pod sees it once kubelet has written it there.
@@ -130,11 +147,12 @@ impl<'a> Moving<'a> {
         self.space.try_kubectl(&["exec", "job/db-upgrade", "--", "/migration/finish.sh"])
     }
 
-    /// Waits for the end of the Job's container; its exit code.
+    /// Waits for the end of the Job's container; its exit code. pgcopydb sees an end position only when something comes after it.
     pub(crate) fn job_ends(&self) -> i32 {
         let code = "jsonpath={.items[*].status.containerStatuses[0].state.terminated.exitCode}";
         let mut seen = String::new();
         self.space.wait_for("the Job's container has ended", || {
+            self.sql(Side::Source, "CREATE TEMP TABLE something () ON COMMIT DROP");
             seen = self.space.kubectl(&["get", "pods", "--selector=app=db-upgrade", "-o", code]);
             !seen.is_empty()
         });
@@ -144,6 +162,12 @@ impl<'a> Moving<'a> {
     /// So many writers of 500 rows a second each, to the database itself.
     pub(crate) fn writers(&self, count: u32) -> &Self {
         self.runs("writer", count)
+    }
+
+    /// From now on the writers change rows whose large values stay as they are: pgcopydb 0.17 does not move those rightly.
+    pub(crate) fn toasting(&self) -> &Self {
+        self.space.kubectl(&["set", "env", "deployment/writer", "LEDGER_TOAST=1"]);
+        self
     }
 
     /// The web application in so many pods, and its writer.
