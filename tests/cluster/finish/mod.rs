@@ -218,6 +218,7 @@ async fn who_is_interrupted_and_what_crashes_leaves_writers_their_rights() {
     }
     assert!(matches!(ended.code, 1 | 6 | 8), "{} {}", ended.code, ended.stderr);
     assert!(may_write(&moving, Side::Source), "{}", ended.stderr);
+    let acks = moving.acks();
     let there = moving.numbers(Side::Source);
-    assert!(moving.acks().written.iter().all(|number| there.binary_search(number).is_ok()));
+    assert!(acks.written.iter().all(|number| there.binary_search(number).is_ok()), "an acknowledged row is not on the source");
 }
