@@ -1,5 +1,6 @@
 //! `cargo xtask bench NAME`: measures by running real programs on real files. Asserts nothing; prints figures and goals.
 
+mod doctor;
 mod downtime;
 mod engine;
 mod vacuum;
@@ -38,6 +39,8 @@ enum Name {
     Vacuum,
     /// Following twenty pods that write a lot, against `kubectl logs -f`
     Watch,
+    /// Diagnosing one application, against the same questions asked by hand; its way to a database, against `kubectl port-forward`
+    Doctor,
 }
 
 /// Which way is better.
@@ -84,6 +87,7 @@ pub(crate) fn run(args: &Args) -> Outcome {
         Name::Vacuum if args.command => downtime::measure()?,
         Name::Vacuum => [vacuum::measure(args.size, args.largest)?, downtime::measure()?].concat(),
         Name::Watch => watch::measure()?,
+        Name::Doctor => doctor::measure()?,
     };
     if !args.json {
         print(&format!("{:<48} {:>8} {:>8}  {:<7} {:<7} {}", "NAME", "RATIO", "GOAL", "BETTER", "REACHED", "RAW"))?;
