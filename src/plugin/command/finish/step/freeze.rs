@@ -117,7 +117,11 @@ impl Step for Freeze {
         if change.is_empty() {
             return Ok(String::new());
         }
-        let source = self.0.open(run).await?.source;
+        // A Job that is gone takes the way to its servers along.
+        let by_hand = |failure: Failure| {
+            failure.fact(format!("to give the rights back by hand, on {}:", self.0.spec.source)).facts(change.back())
+        };
+        let source = self.0.open(run).await.map_err(by_hand)?.source;
         source.transact(&change.back().join(";\n"), "SELECT 1", End::Commit).await?;
         let now = rights(&*source).await?;
         if !change.lost.is_subset(&now) || !change.gained.is_disjoint(&now) {
