@@ -2,6 +2,8 @@
 
 use crate::support::{Moving, Namespace, Run, Running, Side};
 
+const ROLE: &str = include_str!("../../../plugin-manifest/move.yaml");
+
 /// What people type.
 fn finish(space: &Namespace, more: &[&str]) -> Run {
     space.dbmig(&[&["finish", "job/db-upgrade"], more].concat())
@@ -25,10 +27,14 @@ async fn the_seeds_job_is_finished_without_a_lost_row() {
     let moving = moving.up();
     moving.writers(1).job().follows().writes(200);
 
-    let run = finish(&space, &["--dry-run"]);
+    // With the documented Role and no other right.
+    let dir = tempfile::tempdir().unwrap();
+    let user = space.user("mover", ROLE, "kubectl-dbmig-move", dir.path());
+    let finish = |more: &[&str]| space.dbmig_as(&user, &[&["finish", "job/db-upgrade"], more].concat());
+    let run = finish(&["--dry-run"]);
     assert_eq!(run.code, 0, "{}", run.stderr);
     assert!(may_write(&moving, Side::Source));
-    let run = finish(&space, &["--yes", "--max-downtime", "3m"]);
+    let run = finish(&["--yes", "--max-downtime", "3m"]);
     assert_eq!(run.code, 0, "{}", run.stderr);
     assert!(!may_write(&moving, Side::Source) && may_write(&moving, Side::Target));
     let acks = moving.acks();
