@@ -76,7 +76,7 @@ impl Bench {
         let secret = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "app"},
             "stringData": {"url": "postgres://postgres@db/few"}});
         let url = json!({"name": "DATABASE_URL", "valueFrom": {"secretKeyRef": {"name": "app", "key": "url"}}});
-        let echo = |port: u16, program: &str| format!("nc -lk -p {port} -e {program} & ");
+        let echo = |port: u16, program: &str| format!("nc -ll -p {port} -e {program} & ");
         let serve = [
             echo(PORTS[0], "cat"),
             echo(PORTS[1], &format!("head -c {BYTES} /dev/zero")),
