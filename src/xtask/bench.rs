@@ -2,6 +2,7 @@
 
 mod downtime;
 mod engine;
+mod finish;
 mod vacuum;
 mod watch;
 
@@ -38,6 +39,8 @@ enum Name {
     Vacuum,
     /// Following twenty pods that write a lot, against `kubectl logs -f`
     Watch,
+    /// Moving a PostgreSQL database that is written to, against the seed's finish.sh and a restart
+    Finish,
 }
 
 /// Which way is better.
@@ -84,6 +87,7 @@ pub(crate) fn run(args: &Args) -> Outcome {
         Name::Vacuum if args.command => downtime::measure()?,
         Name::Vacuum => [vacuum::measure(args.size, args.largest)?, downtime::measure()?].concat(),
         Name::Watch => watch::measure()?,
+        Name::Finish => finish::measure(args.size)?,
     };
     if !args.json {
         print(&format!("{:<48} {:>8} {:>8}  {:<7} {:<7} {}", "NAME", "RATIO", "GOAL", "BETTER", "REACHED", "RAW"))?;
