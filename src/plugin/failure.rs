@@ -90,6 +90,13 @@ impl Failure {
         self
     }
 
+    /// Asks for the whole operation to be taken back, also when it is the user who wants to stop: somebody waits for what it holds up.
+    #[must_use]
+    pub fn take_back_even_so(mut self) -> Self {
+        self.take_back = true;
+        self
+    }
+
     /// Says that it may be over at the next try.
     #[must_use]
     pub fn passing(mut self) -> Self {

@@ -12,6 +12,7 @@ pub mod failure;
 pub mod framework;
 pub mod observe;
 pub mod plan;
+pub mod replication;
 pub mod shutdown;
 pub mod ui;
 

@@ -48,7 +48,7 @@ impl Stop {
         let _inside = Inside::new(&self.interruptible);
         tokio::select! {
             biased;
-            () = self.wait() => Err(Failure::new(Exit::Interrupted, "interrupted").state("nothing was changed")),
+            () = self.wait() => Err(interrupted()),
             done = work => Ok(done),
         }
     }
@@ -56,6 +56,11 @@ impl Stop {
     fn ends_at_once(&self) -> bool {
         self.interruptible.load(Ordering::Relaxed) > 0
     }
+}
+
+/// Work that changes nothing was told to stop.
+pub(crate) fn interrupted() -> Failure {
+    Failure::new(Exit::Interrupted, "interrupted").state("nothing was changed")
 }
 
 /// Counts the places that end by themselves as soon as they are asked.

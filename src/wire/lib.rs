@@ -156,6 +156,7 @@ pub enum Unit {
     Bytes,
     Rows,
     Pages,
+    Tables,
 }
 
 /// Why a call failed, and in what state it left things.

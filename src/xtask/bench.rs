@@ -1,5 +1,6 @@
 //! `cargo xtask bench NAME`: measures by running real programs on real files. Asserts nothing; prints figures and goals.
 
+mod doctor;
 mod downtime;
 mod engine;
 mod finish;
@@ -41,6 +42,8 @@ enum Name {
     Watch,
     /// Moving a PostgreSQL database that is written to, against the seed's finish.sh and a restart
     Finish,
+    /// Diagnosing one application, against the same questions asked by hand; its way to a database, against `kubectl port-forward`
+    Doctor,
 }
 
 /// Which way is better.
@@ -88,6 +91,7 @@ pub(crate) fn run(args: &Args) -> Outcome {
         Name::Vacuum => [vacuum::measure(args.size, args.largest)?, downtime::measure()?].concat(),
         Name::Watch => watch::measure()?,
         Name::Finish => finish::measure(args.size)?,
+        Name::Doctor => doctor::measure()?,
     };
     if !args.json {
         print(&format!("{:<48} {:>8} {:>8}  {:<7} {:<7} {}", "NAME", "RATIO", "GOAL", "BETTER", "REACHED", "RAW"))?;

@@ -41,6 +41,8 @@ fn commands_and_flags_come_with_their_help_and_no_files() {
             "force",
             "stamp",
             "unlock",
+            "start",
+            "finish",
             "resume",
             "undo",
             "history",

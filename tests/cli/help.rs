@@ -36,6 +36,16 @@ fn the_words_of_other_tools_explain_what_they_stand_for() {
 }
 
 #[test]
+fn start_explains_every_flag() {
+    insta::assert_snapshot!(before_connection(&help(&["start", "--help"])));
+}
+
+#[test]
+fn finish_explains_every_flag() {
+    insta::assert_snapshot!(before_connection(&help(&["finish", "--help"])));
+}
+
+#[test]
 fn resume_explains_every_flag() {
     insta::assert_snapshot!(before_connection(&help(&["resume", "--help"])));
 }

@@ -9,6 +9,7 @@ mod database;
 mod engine;
 mod exec;
 mod fault;
+mod finish;
 mod fixtures;
 mod krew;
 mod moving;

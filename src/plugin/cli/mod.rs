@@ -8,6 +8,7 @@ pub mod database;
 pub mod doctor;
 pub mod duration;
 pub mod events;
+pub mod finish;
 pub mod force;
 pub mod history;
 pub mod keep;
@@ -17,6 +18,7 @@ pub mod repair;
 pub mod resume;
 pub mod scope;
 pub mod stamp;
+pub mod start;
 pub mod status;
 pub mod target;
 pub mod undo;
@@ -63,6 +65,8 @@ pub enum Command {
     Force(force::Args),
     Stamp(stamp::Args),
     Unlock(unlock::Args),
+    Start(start::Args),
+    Finish(finish::Args),
     Resume(resume::Args),
     Undo(undo::Args),
     History(history::Args),
@@ -85,6 +89,8 @@ impl Command {
             | Self::Force(force::Args { how, .. })
             | Self::Stamp(stamp::Args { how, .. })
             | Self::Unlock(unlock::Args { how, .. }) => (how.output.format, false),
+            Self::Start(args) => (args.output.format, false),
+            Self::Finish(args) => (args.output.format, false),
             Self::Resume(args) => (args.output.format, false),
             Self::Undo(args) => (args.output.format, false),
             Self::History(args) => (args.output.format, args.output.no_headers),

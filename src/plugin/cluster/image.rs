@@ -46,7 +46,7 @@ impl ImagePod {
         container: &Container,
         arch: &str,
     ) -> Result<Self> {
-        let (name, namespace) = (format!("{}-image", helper.name), helper.namespace.clone());
+        let (name, namespace) = (name_of(helper), helper.namespace.clone());
         let pods: Api<Pod> = Api::namespaced(cluster.client.clone(), &namespace);
         let payload = Payload::for_arch(arch)?;
         let pod = serde_json::from_value(manifest(helper, &name, volumes, container, &payload.path(WORK)))
@@ -70,10 +70,19 @@ impl ImagePod {
         Ok(Self { agent, name: name.to_owned(), namespace: namespace.to_owned() })
     }
 
+    /// Removes the pod of a helper's name, if there is one: for whoever was stopped while it started.
+    pub async fn forget(cluster: &Cluster, helper: &Helper) {
+        remove(cluster, &helper.namespace, &name_of(helper)).await;
+    }
+
     /// Removes the pod.
     pub async fn remove(self, cluster: &Cluster) {
         remove(cluster, &self.namespace, &self.name).await;
     }
+}
+
+fn name_of(helper: &Helper) -> String {
+    format!("{}-image", helper.name)
 }
 
 /// It ends itself in minutes, so a server that is away now does no harm.

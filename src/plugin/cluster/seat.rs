@@ -97,6 +97,18 @@ impl Seat {
         }
     }
 
+    /// In a pod of our own that has a place for our binary.
+    ///
+    /// # Errors
+    /// Our binary can't be put there, or does not run there.
+    pub async fn within(cluster: &Cluster, pod: &Pod, container: &str, place: &str) -> Result<Self> {
+        let metadata = &pod.metadata;
+        let (namespace, name) = (metadata.namespace.as_deref().unwrap_or_default(), metadata.name.as_deref().unwrap_or_default());
+        let arch = node::arch(cluster, pod.spec.as_ref().and_then(|spec| spec.node_name.as_deref())).await;
+        let agent = Agent::install(cluster, namespace, name, container, &[place.to_owned()], &arch).await?;
+        Ok(Self { agent, helper: None, in_container: true, roots: same_paths(&mounts(pod, Some(container))) })
+    }
+
     /// In the network of a pod, where its sidecars listen: in the named container, else in another one that runs, else only on
     /// its node, in a helper pod without any of its volumes.
     ///

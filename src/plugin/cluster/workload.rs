@@ -10,6 +10,7 @@ use serde_json::json;
 
 use super::Cluster;
 use super::error::translate;
+use super::kind::{Kind as TargetKind, TargetRef};
 use super::owner::{Object, Owner};
 use crate::failure::{Failure, Result};
 
@@ -87,6 +88,24 @@ impl Workload {
         })
     }
 
+    /// The workload of a name, where it can be stopped and started.
+    ///
+    /// # Errors
+    /// `Usage` for another kind; nothing of that name.
+    pub async fn find(cluster: &Cluster, asked: &TargetRef) -> Result<Self> {
+        let kind = match asked.kind {
+            TargetKind::StatefulSet => Kind::StatefulSet,
+            TargetKind::Deployment => Kind::Deployment,
+            TargetKind::ReplicaSet => Kind::ReplicaSet,
+            _ => return Err(Failure::usage(format!("{asked} is no Deployment, StatefulSet or ReplicaSet"))),
+        };
+        let mut it = Self { kind, name: asked.name.clone(), uid: String::new() };
+        let found = it.api(cluster, &cluster.namespace).get_metadata(&asked.name).await;
+        let found = found.map_err(|error| translate(&error, &format!("read {it}")).state("nothing was changed"))?;
+        it.uid = found.metadata.uid.unwrap_or_default();
+        Ok(it)
+    }
+
     /// Reads the object.
     ///
     /// # Errors
@@ -157,7 +176,7 @@ impl Workload {
         Ok(found)
     }
 
-    fn api(&self, cluster: &Cluster, namespace: &str) -> Api<DynamicObject> {
+    pub(super) fn api(&self, cluster: &Cluster, namespace: &str) -> Api<DynamicObject> {
         Api::namespaced_with(cluster.client.clone(), namespace, &self.kind.resource())
     }
 }

@@ -5,6 +5,7 @@ pub mod complete;
 pub mod completion;
 pub mod doctor;
 pub mod events;
+pub mod finish;
 pub mod history;
 mod holders;
 mod kept_logs;
@@ -13,12 +14,14 @@ pub mod logs;
 mod migrations;
 mod neighbours;
 mod operation;
+mod pair;
 mod reach;
 pub mod repair;
 mod report;
 pub mod resume;
 mod scope;
 pub mod session;
+pub mod start;
 pub mod status;
 pub mod undo;
 pub mod vacuum;
@@ -72,6 +75,8 @@ pub fn dispatch(command: Command, ctx: &Context) -> Result<Exit> {
         Command::Force(args) => on_runtime(ctx, repair::run(ctx, args.try_into())),
         Command::Stamp(args) => on_runtime(ctx, repair::run(ctx, args.try_into())),
         Command::Unlock(args) => on_runtime(ctx, repair::run(ctx, args.try_into())),
+        Command::Start(args) => on_runtime(ctx, start::run(ctx, args)),
+        Command::Finish(args) => on_runtime(ctx, finish::run(ctx, args)),
         Command::Events(args) => on_one_thread(ctx, events::run(ctx, args)),
         Command::Resume(args) => on_runtime(ctx, resume::run(ctx, args)),
         Command::Undo(args) => on_runtime(ctx, undo::run(ctx, args)),

@@ -11,7 +11,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use super::session::Session;
-use super::{repair, vacuum};
+use super::{finish, repair, start, vacuum};
 use crate::cluster::Cluster;
 use crate::cluster::access::who_am_i;
 use crate::cluster::volume::Source;
@@ -150,7 +150,7 @@ pub(super) enum Direction {
 ///
 /// # Errors
 /// What the engine says; `Held` when a live process works on it.
-pub(super) async fn take_up(session: &Session, id: &str, direction: Direction, database: Option<Named>) -> Result<Report> {
+pub(super) async fn take_up(session: &Session, id: &str, direction: Direction, said: Said) -> Result<Report> {
     let (cluster, namespace) = (&session.cluster, session.cluster.namespace.clone());
     let holder = holder(cluster, id).await;
     let store = Store::new(cluster.client.clone(), &namespace, &writer(&holder));
@@ -158,7 +158,7 @@ pub(super) async fn take_up(session: &Session, id: &str, direction: Direction, d
     let lock = LockName::known(&seen.lock);
     let lease = Lease::acquire(cluster.client.clone(), &namespace, &lock, &holder, |text| session.ui.say(&text)).await?;
     let record = store.adopt(id).await?;
-    let Plan { steps, helper } = plan(&record, database)?;
+    let Plan { steps, helper } = plan(&record, said)?;
     let (events, drawing) = drawn(session, store.clone(), id);
     let memory = Memory::new(record.memory.clone());
     let engine = Engine::new(store, record, steps, run(session, &namespace, id, memory, events, lease));
@@ -168,7 +168,9 @@ pub(super) async fn take_up(session: &Session, id: &str, direction: Direction, d
     };
     finished(drawing).await;
     let left = match helper {
-        Some(helper) => helper.leave(cluster).await,
+        Some(Helper::Repair(desk)) => desk.leave(cluster).await,
+        Some(Helper::Finish(desk)) => desk.leave(cluster).await,
+        Some(Helper::Start(desk)) => desk.leave(cluster).await,
         None => Ok(()),
     };
     report.and_then(|report| left.map(|()| report))
@@ -178,19 +180,43 @@ pub(super) async fn take_up(session: &Session, id: &str, direction: Direction, d
 struct Plan {
     steps: Vec<Box<dyn Step>>,
     /// What must go when this process is through with them, however they ended. A vacuum removes its own by a step.
-    helper: Option<Arc<repair::Desk>>,
+    helper: Option<Helper>,
 }
 
-/// The steps of an operation, from its record. A new command is a new line here. `database` is what the user named now.
-fn plan(record: &Record, database: Option<Named>) -> Result<Plan> {
+/// What holds a pod of ours.
+enum Helper {
+    Repair(Arc<repair::Desk>),
+    Finish(Arc<finish::Desk>),
+    Start(Arc<start::Desk>),
+}
+
+/// What the user says when an operation is taken up, and no record may or can hold.
+#[derive(Default)]
+pub(super) struct Said {
+    /// The database, which may be a secret.
+    pub(super) database: Option<Named>,
+    /// What was written since may be lost.
+    pub(super) accept_data_loss: bool,
+}
+
+/// The steps of an operation, from its record. A new command is a new line here.
+fn plan(record: &Record, said: Said) -> Result<Plan> {
     match record.command.as_str() {
-        vacuum::NAME if database.is_some() => {
+        vacuum::NAME | finish::NAME | start::NAME if said.database.is_some() => {
             Err(Failure::usage(format!("operation {} knows its database: leave --database and --database-from out", record.id)))
         }
         vacuum::NAME => Ok(Plan { steps: vacuum::steps(&record.spec)?, helper: None }),
         repair::NAME => {
-            let desk = repair::desk(record, database)?;
-            Ok(Plan { steps: repair::steps(&desk), helper: Some(desk) })
+            let desk = repair::desk(record, said.database)?;
+            Ok(Plan { steps: repair::steps(&desk), helper: Some(Helper::Repair(desk)) })
+        }
+        start::NAME => {
+            let desk = start::desk(record)?;
+            Ok(Plan { steps: start::steps(&desk), helper: Some(Helper::Start(desk)) })
+        }
+        finish::NAME => {
+            let desk = finish::desk(record, said.accept_data_loss)?;
+            Ok(Plan { steps: finish::steps(&desk), helper: Some(Helper::Finish(desk)) })
         }
         other => Err(Failure::failed(format!(
             "operation {} is a `{other}`, which this version of kubectl-dbmig does not know",

@@ -1,10 +1,13 @@
 //! From what the user named to its databases, asked from inside its pod. What had to be brought there for the look goes again.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use super::session::Session;
 use crate::cli::doctor::LookArgs;
 use crate::cluster::Cluster;
 use crate::cluster::agent::Agent;
 use crate::cluster::helper::Helper;
+use crate::cluster::image::ImagePod;
 use crate::cluster::kind::TargetRef;
 use crate::cluster::seat::{Leaves, Seat};
 use crate::cluster::target::Target;
@@ -21,6 +24,8 @@ pub(super) struct Reach {
     pub(super) target: Target,
     helper: Helper,
     seat: Seat,
+    /// A pod of the application's image was begun.
+    image: AtomicBool,
 }
 
 impl Reach {
@@ -45,7 +50,7 @@ impl Reach {
         let mounts: Vec<Mount> = all.into_iter().filter(|mount| !matches!(mount.source, Source::WithPod(_))).collect();
         let helper = Helper::beside(&target.pod, &target.container, id, image, &mounts);
         let seat = Seat::beside(cluster, stop, &target.pod, &target.container, helper.clone(), &mounts, Leaves::Nothing).await?;
-        Ok(Self { target, helper, seat })
+        Ok(Self { target, helper, seat, image: AtomicBool::new(false) })
     }
 
     /// The databases that the pod is told of, or the one that was named.
@@ -98,8 +103,9 @@ impl Reach {
         self.seat.volumes()
     }
 
-    /// What a pod beside this one is called and how it is started; not that there is one.
-    pub(super) fn helper(&self) -> &Helper {
+    /// How a pod of the application's image is called and started. From now on [`Reach::leave`] looks after it.
+    pub(super) fn for_image(&self) -> &Helper {
+        self.image.store(true, Ordering::Relaxed);
         &self.helper
     }
 
@@ -119,11 +125,14 @@ impl Reach {
         database::connect(&self.seat.agent, &found.location, Limits::default()).await
     }
 
-    /// Removes the helper pod, if the look needed one.
+    /// Removes the pods that the look needed, if it did.
     ///
     /// # Errors
     /// When the API server refuses.
     pub(super) async fn leave(&self, cluster: &Cluster) -> Result<()> {
+        if self.image.swap(false, Ordering::Relaxed) {
+            ImagePod::forget(cluster, &self.helper).await;
+        }
         match &self.seat.helper {
             Some(helper) => helper.delete(cluster).await,
             None => Ok(()),

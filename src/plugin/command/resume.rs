@@ -1,7 +1,7 @@
 //! `resume`: goes on with an operation that stopped half-way.
 
 use super::Context;
-use super::operation::{self, Direction, only_one};
+use super::operation::{self, Direction, Said, only_one};
 use super::session::Session;
 use crate::cli::resume::Args;
 use crate::exit::Exit;
@@ -27,7 +27,8 @@ pub async fn run(ctx: &Context, args: Args) -> Result<Exit> {
     if !args.yes && !session.ui.confirm(&session.stop, "Go on?").await? {
         return Err(Failure::refused("not confirmed").state("nothing was changed"));
     }
-    let report = operation::take_up(session, &record.id, Direction::Forth, args.database.named()).await?;
+    let said = Said { database: args.database.named(), ..Said::default() };
+    let report = operation::take_up(session, &record.id, Direction::Forth, said).await?;
     Ok(super::report::conclude(session, &report))
 }
 

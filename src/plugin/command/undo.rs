@@ -1,7 +1,7 @@
 //! `undo`: takes an operation back.
 
 use super::Context;
-use super::operation::{self, Direction, only_one};
+use super::operation::{self, Direction, Said, only_one};
 use super::session::Session;
 use crate::cli::undo::Args;
 use crate::exit::Exit;
@@ -33,6 +33,7 @@ pub async fn run(ctx: &Context, args: Args) -> Result<Exit> {
     if !yes && !session.ui.confirm(&session.stop, "Take it back?").await? {
         return Err(Failure::refused("not confirmed").state("nothing was changed"));
     }
-    let report = operation::take_up(session, &record.id, Direction::Back, args.database.named()).await?;
+    let said = Said { database: args.database.named(), accept_data_loss: args.accept_data_loss };
+    let report = operation::take_up(session, &record.id, Direction::Back, said).await?;
     Ok(super::report::conclude(session, &report))
 }

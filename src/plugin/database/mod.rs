@@ -9,6 +9,7 @@ pub mod sqlite;
 mod tls;
 mod trouble;
 pub mod url;
+pub mod words;
 
 use std::time::Duration;
 
@@ -16,6 +17,7 @@ use async_trait::async_trait;
 pub use dbmig_wire::Change;
 use serde_json::Value;
 
+pub use self::tls::text_of;
 pub use self::trouble::{Trouble, Unreached};
 use self::url::{Engine, Location, Server};
 use crate::cluster::agent::Agent;

@@ -135,7 +135,47 @@ fn in_words(error: &Error) -> String {
     error.source().map_or_else(|| error.to_string(), chain_in_words)
 }
 
+/// What becomes of a transaction that went well.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    /// It is made permanent.
+    Commit,
+    /// It has only been tried.
+    Rollback,
+}
+
 impl Postgres {
+    /// Runs a script in one transaction, and one reading statement after it in the same. The script must not end it.
+    ///
+    /// # Errors
+    /// As [`Database::change`].
+    pub async fn transact(&self, script: &str, question: &str, end: End) -> Result<Vec<Vec<Value>>> {
+        let permanent = AtomicBool::new(false);
+        let done = self.within("change", 3, self.script(script, question, end, &permanent)).await;
+        let failure = match done {
+            Ok(rows) => return Ok(rows),
+            Err(failure) => failure,
+        };
+        self.taken_back().await;
+        Err(match failure {
+            failure if failure.passing && permanent.into_inner() => in_doubt(failure),
+            failure => failure.state("nothing was changed"),
+        })
+    }
+
+    async fn script(&self, script: &str, question: &str, end: End, permanent: &AtomicBool) -> Result<Vec<Vec<Value>>> {
+        let mut left_open = self.left_open.lock().await;
+        self.begin("READ WRITE", &mut left_open, "change").await?;
+        self.run("change", script).await?;
+        let statement = self.client.prepare(question).await.map_err(|error| self.failure("ask", &error))?;
+        let types: Vec<Type> = statement.columns().iter().map(|column| column.type_().clone()).collect();
+        let rows = self.rows(question, &types).await?;
+        permanent.store(end == End::Commit, Ordering::Relaxed);
+        self.run("change", if end == End::Commit { "COMMIT" } else { "ROLLBACK" }).await?;
+        *left_open = false;
+        Ok(rows)
+    }
+
     fn failure(&self, doing: &str, error: &Error) -> Failure {
         let doing = format!("{doing} {}", self.name);
         let Some(said) = error.as_db_error() else {

@@ -67,7 +67,7 @@ async fn needed(agent: &Agent, path: &str) -> Result<String> {
 ///
 /// # Errors
 /// It can't be read.
-pub(super) async fn text_of(agent: &Agent, path: &str) -> Result<Option<String>> {
+pub async fn text_of(agent: &Agent, path: &str) -> Result<Option<String>> {
     let Some((folder, name)) = path.rsplit_once('/') else { return Ok(None) };
     let folder = if folder.is_empty() { "/" } else { folder };
     let call = Read { folders: vec![folder.to_owned()], suffix: name.to_owned(), depth: 0 };

@@ -11,6 +11,7 @@ use super::store::Store;
 use crate::event::Event;
 use crate::exit::Exit;
 use crate::failure::{Failure, Result};
+use crate::shutdown::Stop;
 
 /// Seconds before each repetition of a step whose failure may pass: enough for an API server that restarts.
 const PAUSES: [u64; 6] = [1, 2, 4, 8, 15, 30];
@@ -63,7 +64,11 @@ impl Engine {
         let of = self.steps.len();
         if self.run.stop.requested() {
             let title = self.steps[index].title();
-            return Err(Failure::new(Exit::Incomplete, format!("stopped before step {} of {of}: {title}", index + 1)));
+            let stopped = Failure::new(Exit::Incomplete, format!("stopped before step {} of {of}: {title}", index + 1));
+            return Err(match self.steps[index].stop_takes_back() {
+                true => stopped.exit(Exit::Interrupted).take_back_even_so(),
+                false => stopped,
+            });
         }
         let (mut told, mut pauses) = (false, PAUSES.into_iter());
         loop {
@@ -192,6 +197,8 @@ impl Engine {
         if failure.take_back && stays.is_none() {
             self.record.phase = Phase::Undoing;
             self.run.events.note(format!("{}; taking everything back", failure.message));
+            // Whoever asked to stop has been heard; a second request leaves at once.
+            self.run.stop = Stop::default();
             return match self.undo_steps().await {
                 Ok(()) => match self.finish(Phase::Undone, &failure.message).await {
                     Ok(_) => failure.state("everything was taken back: the application runs as before"),

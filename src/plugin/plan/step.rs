@@ -50,6 +50,11 @@ pub trait Step: Send + Sync {
     /// What it does, in the imperative, for the plan that is shown and for progress.
     fn title(&self) -> String;
 
+    /// Whether the whole plan is to be taken back when the user asks to stop before this step: somebody waits for what it holds up.
+    fn stop_takes_back(&self) -> bool {
+        false
+    }
+
     /// Looks whether there is anything to do. Changes nothing.
     async fn look(&self, run: &Run) -> Result<Look>;
 

@@ -51,6 +51,7 @@ pub fn amount(unit: Unit, number: u64) -> String {
         Unit::Bytes => bytes(number),
         Unit::Rows => format!("{} rows", count(number)),
         Unit::Pages => format!("{} pages", count(number)),
+        Unit::Tables => format!("{} tables", count(number)),
     }
 }
 

@@ -1,13 +1,15 @@
 //! Questions on the terminal. However a question ends, Ctrl-C and SIGTERM included, the terminal is left as it was: in
 //! its line-wise mode, with its cursor shown. Decides nothing: what an answer means is the caller's.
 
+use std::io::ErrorKind;
+
 use console::Term;
 use dialoguer::Select;
 
 use super::Ui;
 use super::human::harmless;
 use crate::failure::{Failure, Result};
-use crate::shutdown::Stop;
+use crate::shutdown::{Stop, interrupted};
 
 impl Ui {
     /// Asks a question that is answered with yes or no; anything but `y` or `yes` is no.
@@ -54,16 +56,19 @@ impl Ui {
         let (prompt, shown) =
             (harmless(question).into_owned(), items.iter().map(|item| harmless(item).into_owned()).collect::<Vec<_>>());
         let terminal = Saved::take();
-        let choosing = tokio::task::spawn_blocking(move || {
-            Select::new().with_prompt(prompt).items(shown).default(0).interact_opt().map_err(|error| error.to_string())
-        });
+        let choosing =
+            tokio::task::spawn_blocking(move || Select::new().with_prompt(prompt).items(shown).default(0).interact_opt());
         let chosen = stop.interruptible(choosing).await;
         terminal.put_back();
-        let chosen = chosen?.unwrap_or_else(|error| Err(error.to_string()));
-        match chosen {
+        let broken = |error: &dyn std::fmt::Display| {
+            Failure::failed(format!("cannot show the choice: {error}")).state("nothing was changed")
+        };
+        match chosen?.map_err(|error| broken(&error))? {
             Ok(Some(index)) => Ok(index),
             Ok(None) => Err(undecided("nothing was chosen".to_owned())),
-            Err(error) => Err(Failure::failed(format!("cannot show the choice: {error}")).state("nothing was changed")),
+            // Ctrl-C comes as a key here, and may do so before the signal that it becomes has reached us.
+            Err(dialoguer::Error::IO(error)) if error.kind() == ErrorKind::Interrupted => Err(interrupted()),
+            Err(error) => Err(broken(&error)),
         }
     }
 

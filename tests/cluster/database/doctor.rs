@@ -4,7 +4,7 @@ use rusqlite::Connection;
 use serde_json::{Value, json};
 
 use super::postgres::{CLIENT, server};
-use crate::support::{Namespace, Run};
+use crate::support::{Namespace, Run, Running};
 
 pub(super) fn object(run: &Run) -> Value {
     serde_json::from_str(&run.stdout).unwrap_or_else(|e| panic!("{e}: {}{}", run.stdout, run.stderr))
@@ -65,6 +65,13 @@ async fn a_dirty_database_of_a_crash_looping_pod_is_diagnosed_and_left_as_it_is(
     let run = space.dbmig(&["history", "app"]);
     assert_eq!(run.code, 0, "{}", run.stderr);
     assert!(run.stdout.lines().any(|line| line.starts_with("failed") && line.contains(" 4 ")), "{}", run.stdout);
+
+    // Whoever is told to stop in the middle leaves nothing behind either.
+    let mut running = Running::start(space.dbmig_command(&["doctor", "app"]));
+    space.wait_for("a pod of the image is there", || space.kubectl(&["get", "pods", "-o", "name"]).contains("-image"));
+    running.interrupt();
+    let run = running.ends();
+    assert_eq!(run.code, 130, "{}", run.stderr);
 
     // Whoever looks, leaves: no byte is changed, no pod of ours stays.
     assert!(std::fs::read(&file).unwrap() == before);

@@ -78,7 +78,7 @@ async fn all(session: &Session, reach: &Reach, look: &LookArgs, files: &Files, f
     }
     let mut looked = Vec::new();
     for one in found {
-        looked.push(of_one(session, reach, one, files, findings).await);
+        looked.push(of_one(session, reach, one, &files.for_another(), findings).await);
     }
     looked
 }

@@ -71,7 +71,7 @@ async fn in_pod(
     if let Some(reason) = waiting.filter(|reason| reason.contains("Image")) {
         return Err(Failure::failed(format!("the node has no such image ({reason})")));
     }
-    let helper = reach.helper();
+    let helper = reach.for_image();
     let arch = node::arch(cluster, helper.node.as_deref()).await;
     let volumes = reach.target.pod.spec.as_ref().and_then(|spec| spec.volumes.as_deref()).unwrap_or_default();
     let pod = ImagePod::start(cluster, stop, helper, volumes, container, &arch).await?;

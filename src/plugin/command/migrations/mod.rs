@@ -6,6 +6,7 @@ mod image;
 
 use std::collections::HashMap;
 use std::path::Path;
+use std::sync::Arc;
 
 use tokio::sync::OnceCell;
 
@@ -21,8 +22,8 @@ pub(super) enum Files {
     /// From nowhere: nobody wants to know.
     Unread,
     /// From a folder that the user named.
-    Folder(Vec<Script>),
-    /// From the image of the application, read when it is known which frameworks there are, and once.
+    Folder(Arc<[Script]>),
+    /// From the image of the application, read when it is known which frameworks a database has, and once for it.
     Image(OnceCell<FromImage>),
 }
 
@@ -41,9 +42,18 @@ impl Files {
     /// The folder can't be read.
     pub(super) fn of(named: Option<&Path>) -> Result<Self> {
         Ok(match named {
-            Some(named) => Self::Folder(folder::read(named)?),
+            Some(named) => Self::Folder(folder::read(named)?.into()),
             None => Self::Image(OnceCell::new()),
         })
+    }
+
+    /// From the same place for another database, which may be another framework's.
+    pub(super) fn for_another(&self) -> Self {
+        match self {
+            Self::Unread => Self::Unread,
+            Self::Folder(scripts) => Self::Folder(Arc::clone(scripts)),
+            Self::Image(_) => Self::Image(OnceCell::new()),
+        }
     }
 
     /// Reads what has to be read for these states.

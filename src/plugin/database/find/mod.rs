@@ -51,6 +51,19 @@ impl FromStr for Reference {
     }
 }
 
+impl Reference {
+    /// As the `valueFrom` of a container's variable.
+    ///
+    /// # Errors
+    /// `Usage` when it names no key.
+    pub fn value_from(&self) -> Result<serde_json::Value> {
+        let key = self.key.as_ref().ok_or_else(|| Failure::usage(format!("{self} names no key: write {self}:KEY")))?;
+        let (kind, name) = self.source.split_once('/').unwrap_or_default();
+        let kind = if kind == "secret" { "secretKeyRef" } else { "configMapKeyRef" };
+        Ok(serde_json::json!({kind: {"name": name, "key": key}}))
+    }
+}
+
 impl fmt::Display for Reference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.source)?;
@@ -129,6 +142,22 @@ pub async fn all(cluster: &Cluster, subject: &Subject<'_>, seat: &Seat) -> Resul
     }
     found.extend(files(seat).await?);
     Ok(each_once(found))
+}
+
+/// The database that one variable of the pod's first process names, in a pod that the agent is in.
+///
+/// # Errors
+/// There is no such variable, or what it says is no server.
+pub async fn variable(seat: &Seat, name: &str) -> Result<Found> {
+    let about = vec!["PG".to_owned(), "HOME".to_owned()];
+    let said = seat.agent.ask(Environment { about }, None).await.map_err(|error| error.into_failure("read the environment"))?;
+    let known = said.container.into_iter().map(|(name, value)| (name, Variable { value, from: String::new() })).collect();
+    let variables = Variables { known, hidden: Vec::new() };
+    let value = variables
+        .get(name)
+        .ok_or_else(|| Failure::refused(format!("the container has no variable {name}")).state("nothing was changed"))?;
+    let location = looked_up(seat, parts(&value.value)?, &variables).await?;
+    Ok(Found { location, from: name.to_owned() })
 }
 
 /// The one database that a target uses.

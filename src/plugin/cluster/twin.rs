@@ -1,0 +1,212 @@
+//! A pod with the network, the credentials and the sidecars of another one, in which nothing of the application runs: what
+//! the other one can reach can be reached from here, also when that one has ended.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::{Container, EmptyDirVolumeSource, Pod, PodSpec, Volume, VolumeMount};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::api::{Api, DeleteParams, PostParams};
+
+use super::Cluster;
+use super::MANAGED_BY;
+use super::error::{is_not_found, translate};
+use super::helper::{LABEL_OPERATION, WORK};
+use super::pods::{Verdict, Wait, statuses, why_not_ready};
+use super::volume::is_finished;
+use crate::failure::{Failure, Result};
+use crate::shutdown::Stop;
+
+/// Labels by which a controller takes a pod for its own.
+const CONTROLLERS: [&str; 6] = [
+    "controller-uid",
+    "job-name",
+    "batch.kubernetes.io/controller-uid",
+    "batch.kubernetes.io/job-name",
+    "pod-template-hash",
+    "statefulset.kubernetes.io/pod-name",
+];
+/// Init containers that bring credentials or set the network up; others may belong to the application's work.
+const SURROUNDINGS: [&str; 4] = ["vault-agent-init", "istio-init", "istio-validation", "linkerd-init"];
+/// Name of the volume for our binary.
+const VOLUME: &str = "dbmig-work";
+/// An operation left alone for a day is taken up again with a new one.
+const LIFE_SECONDS: i64 = 24 * 3600;
+const START: Duration = Duration::from_secs(180);
+
+/// A pod like another one.
+#[derive(Debug, Clone)]
+pub struct Twin {
+    pod: Pod,
+    container: String,
+}
+
+impl Twin {
+    /// Like a pod, for an operation, with a shell's sleep in place of what a container runs.
+    #[must_use]
+    pub fn of(pod: &Pod, container: &str, operation: &str) -> Self {
+        let mut labels: BTreeMap<String, String> = pod.metadata.labels.clone().unwrap_or_default();
+        labels.retain(|name, _| !CONTROLLERS.contains(&name.as_str()));
+        labels.insert("app.kubernetes.io/managed-by".to_owned(), MANAGED_BY.to_owned());
+        labels.insert(LABEL_OPERATION.to_owned(), operation.to_owned());
+        let metadata = ObjectMeta {
+            name: Some(format!("dbmig-{operation}")),
+            namespace: pod.metadata.namespace.clone(),
+            labels: Some(labels),
+            annotations: pod.metadata.annotations.clone(),
+            ..ObjectMeta::default()
+        };
+        let spec = pod.spec.clone().map(|spec| quiet(spec, container));
+        Self { pod: Pod { metadata, spec, status: None }, container: container.to_owned() }
+    }
+
+    /// Makes the pod if it is not there, and waits until it runs; as it is then.
+    ///
+    /// # Errors
+    /// Says why it does not run; what was made is removed again.
+    pub async fn ensure(&self, cluster: &Cluster, stop: &Stop) -> Result<Pod> {
+        let (api, name) = (self.api(cluster), self.name());
+        let found = api.get_opt(name).await.map_err(|error| translate(&error, &format!("read pod/{name}")))?;
+        let usable = found.as_ref().is_some_and(|pod| pod.metadata.deletion_timestamp.is_none() && !is_finished(pod));
+        if found.is_some() && !usable {
+            self.delete(cluster).await?;
+            self.wait(cluster, stop, "to go", |pods| match pods.is_empty() {
+                true => Verdict::Met(()),
+                false => Verdict::Waiting("it is still there".to_owned()),
+            })
+            .await?;
+        }
+        if !usable && let Err(error) = api.create(&PostParams::default(), &self.pod).await {
+            // An answer that was lost on its way says nothing about the pod.
+            if !matches!(api.get_opt(name).await, Ok(Some(_))) {
+                return Err(translate(&error, &format!("create pod/{name}")).state("nothing was changed"));
+            }
+        }
+        let running = self.wait(cluster, stop, "to run", |pods| self.judge(pods)).await;
+        if running.is_err() {
+            let _ = self.delete(cluster).await;
+        }
+        running
+    }
+
+    fn judge(&self, pods: &[Pod]) -> Verdict<Pod> {
+        let Some(pod) = pods.first() else { return Verdict::Waiting("it has not been created yet".to_owned()) };
+        let runs = |pod: &Pod| {
+            let mut ours = statuses(pod).filter(|status| status.name == self.container);
+            ours.any(|status| status.state.as_ref().is_some_and(|state| state.running.is_some()))
+        };
+        if runs(pod) {
+            return Verdict::Met(pod.clone());
+        }
+        let why = why_not_ready(pod);
+        if is_finished(pod)
+            || ["InvalidImageName", "RunContainerError", "CreateContainerConfigError"].iter().any(|bad| why.contains(bad))
+        {
+            return Verdict::Never(Failure::refused(format!("pod/{} does not run", self.name())).fact(why));
+        }
+        Verdict::Waiting(why)
+    }
+
+    async fn wait<T>(
+        &self,
+        cluster: &Cluster,
+        stop: &Stop,
+        what: &str,
+        condition: impl FnMut(&[Pod]) -> Verdict<T>,
+    ) -> Result<T> {
+        let (fields, what) = (format!("metadata.name={}", self.name()), format!("pod/{} {what}", self.name()));
+        let namespace = self.pod.metadata.namespace.as_deref().unwrap_or_default();
+        Wait { namespace, fields: &fields, limit: START, what: &what }.until(cluster, stop, condition).await
+    }
+
+    /// Has the pod removed, without waiting until it is gone. Fine if it is not there.
+    ///
+    /// # Errors
+    /// When the API server refuses.
+    pub async fn delete(&self, cluster: &Cluster) -> Result<()> {
+        match self.api(cluster).delete(self.name(), &DeleteParams::default().grace_period(1)).await {
+            Err(error) if !is_not_found(&error) => Err(translate(&error, &format!("delete pod/{}", self.name()))),
+            _ => Ok(()),
+        }
+    }
+
+    /// The container in which our binary can be run.
+    #[must_use]
+    pub fn container(&self) -> &str {
+        &self.container
+    }
+
+    fn name(&self) -> &str {
+        self.pod.metadata.name.as_deref().unwrap_or_default()
+    }
+
+    fn api(&self, cluster: &Cluster) -> Api<Pod> {
+        Api::namespaced(cluster.client.clone(), self.pod.metadata.namespace.as_deref().unwrap_or_default())
+    }
+}
+
+/// The same without what would do the application's work, or hold its data.
+fn quiet(mut spec: PodSpec, container: &str) -> PodSpec {
+    let claims = spec.volumes.get_or_insert_default();
+    let held: Vec<String> =
+        claims.iter().filter(|volume| volume.persistent_volume_claim.is_some()).map(|volume| volume.name.clone()).collect();
+    claims.retain(|volume| !held.contains(&volume.name));
+    claims.push(Volume { name: VOLUME.to_owned(), empty_dir: Some(EmptyDirVolumeSource::default()), ..Volume::default() });
+    let stays = |one: &Container| one.restart_policy.as_deref() == Some("Always") || SURROUNDINGS.contains(&one.name.as_str());
+    spec.init_containers.get_or_insert_default().retain(stays);
+    for one in spec.containers.iter_mut().chain(spec.init_containers.iter_mut().flatten()) {
+        one.volume_mounts.get_or_insert_default().retain(|mount| !held.contains(&mount.name));
+    }
+    if let Some(ours) = spec.containers.iter_mut().find(|one| one.name == container) {
+        // A shell as process 1 ignores SIGTERM unless told otherwise.
+        let idle = ["sh", "-c", "trap 'exit 0' TERM INT; while :; do sleep 3600 & wait $!; done"];
+        (ours.command, ours.args) = (Some(idle.map(str::to_owned).to_vec()), None);
+        (ours.liveness_probe, ours.readiness_probe, ours.startup_probe, ours.lifecycle) = (None, None, None, None);
+        (ours.ports, ours.resources) = (None, None);
+        let mount = VolumeMount { name: VOLUME.to_owned(), mount_path: WORK.to_owned(), ..VolumeMount::default() };
+        ours.volume_mounts.get_or_insert_default().push(mount);
+    }
+    spec.restart_policy = Some("Never".to_owned());
+    spec.active_deadline_seconds = Some(LIFE_SECONDS);
+    spec.termination_grace_period_seconds = Some(1);
+    (spec.node_name, spec.hostname, spec.subdomain, spec.ephemeral_containers) = (None, None, None, None);
+    spec
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_twin_has_the_surroundings_and_none_of_the_work() {
+        let pod: Pod = serde_json::from_value(serde_json::json!({
+            "metadata": {"name": "db-upgrade-x", "namespace": "shop", "uid": "u",
+                         "labels": {"app": "db-upgrade", "controller-uid": "u", "job-name": "db-upgrade"},
+                         "ownerReferences": [{"apiVersion": "batch/v1", "kind": "Job", "name": "db-upgrade", "uid": "j"}]},
+            "spec": {
+                "nodeName": "n1",
+                "initContainers": [{"name": "wipe", "image": "i"}, {"name": "proxy", "image": "p", "restartPolicy": "Always"}],
+                "containers": [{"name": "db-upgrade", "image": "i", "command": ["bash", "/migration/start.sh"], "envFrom": [{"configMapRef": {"name": "db-upgrade"}}],
+                                "volumeMounts": [{"name": "work", "mountPath": "/work"}, {"name": "pg", "mountPath": "/vault/secrets/pg"}]}],
+                "volumes": [{"name": "work", "persistentVolumeClaim": {"claimName": "work"}}, {"name": "pg", "secret": {"secretName": "pg"}}],
+            },
+        }))
+        .unwrap();
+        let twin = Twin::of(&pod, "db-upgrade", "finish-bcdfgh").pod;
+        let labels = twin.metadata.labels.unwrap();
+        assert_eq!(labels.get("app").map(String::as_str), Some("db-upgrade"));
+        assert!(!labels.contains_key("controller-uid") && !labels.contains_key("job-name"));
+        assert_eq!(
+            (twin.metadata.name.as_deref(), twin.metadata.uid, twin.metadata.owner_references),
+            (Some("dbmig-finish-bcdfgh"), None, None)
+        );
+        let spec = twin.spec.unwrap();
+        let names = |containers: &[Container]| containers.iter().map(|one| one.name.clone()).collect::<Vec<_>>();
+        assert_eq!(names(spec.init_containers.as_deref().unwrap()), ["proxy"]);
+        let ours = &spec.containers[0];
+        assert_eq!(ours.command.as_ref().unwrap()[0], "sh");
+        let mounts: Vec<_> = ours.volume_mounts.iter().flatten().map(|mount| mount.mount_path.as_str()).collect();
+        assert_eq!(mounts, ["/vault/secrets/pg", WORK]);
+        assert!(ours.env_from.is_some() && spec.node_name.is_none());
+    }
+}

@@ -1,0 +1,310 @@
+//! What is known before a cut-over: that all is copied and followed, what would stop writers, and what could go wrong.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::Service as Object;
+use kube::Api;
+use serde_json::json;
+use tokio::time::Instant;
+
+use super::desk::{Desk, copier, exit_code};
+use super::preview::Preview;
+use super::spec::{Scaled, Service, Spec};
+use crate::cli::finish::Args;
+use crate::cluster::Cluster;
+use crate::cluster::error::translate;
+use crate::cluster::kind::TargetRef;
+use crate::cluster::target::Target;
+use crate::cluster::workload::Workload;
+use crate::command::pair::Pair;
+use crate::command::session::Session;
+use crate::database::postgres::End;
+use crate::database::text_of;
+use crate::failure::{Failure, Result};
+use crate::replication::{self, Freeze, Sentinel, Slot, Table, Verify, Writer, compare, differences, tables};
+use crate::ui::human::{bytes, harmless};
+
+/// Where the seed of this procedure has its SQL.
+const READONLY: &str = "/migration/readonly.sql";
+
+/// What was opened for the look.
+pub(super) struct Look<'a> {
+    session: &'a Session,
+    pub(super) target: Target,
+    open: Pair,
+}
+
+/// What was found out; nothing of it was changed.
+pub(super) struct Facts {
+    pub(super) sentinel: Sentinel,
+    pub(super) slot: Slot,
+    pub(super) freeze: Freeze,
+    pub(super) writers: Vec<Writer>,
+    /// Roles that could write all the same, with a table each.
+    pub(super) still: Vec<(String, String)>,
+    /// Tables whose changes can't be carried over by key.
+    pub(super) unidentified: Vec<String>,
+    pub(super) tables: usize,
+    /// Seconds that the comparison takes, measured for a dry run.
+    pub(super) comparison: Option<f64>,
+}
+
+impl<'a> Look<'a> {
+    /// Finds the Job's pod and reaches both servers.
+    ///
+    /// # Errors
+    /// Nothing of that name, it has ended, or a server can't be reached.
+    pub(super) async fn begin(session: &'a Session, args: &Args, id: &str) -> Result<Self> {
+        let asked = TargetRef::parse(&args.target)?;
+        let target = Target::resolve(&session.cluster, &asked, args.container.as_deref()).await?;
+        for notice in &target.notices {
+            session.ui.say(&harmless(notice));
+        }
+        if let Some(code) = exit_code(&target) {
+            return Err(Failure::refused(format!(
+                "container {} of pod/{} has ended with exit code {code}",
+                target.container,
+                target.pod_name()
+            ))
+            .fact("there is nothing left to finish: nobody follows the source any more")
+            .state("nothing was changed")
+            .next(format!("kubectl dbmig logs {asked}")));
+        }
+        let copier = copier(&target, args.dir.clone());
+        copier.version(&session.cluster).await?.check()?;
+        session.ui.say(&format!("reaching source and target from the network of pod/{}", target.pod_name()));
+        let open = session
+            .stop
+            .interruptible(Pair::reach(&session.cluster, &session.stop, &target.pod, &target.container, id))
+            .await??;
+        Ok(Self { session, target, open })
+    }
+
+    /// Looks at everything, shows it, and asks; `None` when it was only to be shown.
+    ///
+    /// # Errors
+    /// `Refused` with what stands in the way.
+    pub(super) async fn desk(&self, args: &Args) -> Result<Option<Arc<Desk>>> {
+        let session = self.session;
+        let spec = session.stop.interruptible(self.spec(args)).await??;
+        let facts = session.stop.interruptible(self.facts(args, &spec)).await??;
+        Preview { spec: &spec, facts: &facts }.show(session, args.dry_run)?;
+        if args.dry_run {
+            return Ok(None);
+        }
+        if !args.yes && !session.ui.confirm(&session.stop, "Cut over?").await? {
+            return Err(Failure::refused("not confirmed").state("nothing was changed"));
+        }
+        Ok(Some(Arc::new(Desk::new(spec, false, Some(self.open.clone())))))
+    }
+
+    /// What no two operations may work on at once.
+    pub(super) fn lock(&self) -> String {
+        self.open.shown().0
+    }
+
+    /// Removes what the look needed.
+    ///
+    /// # Errors
+    /// When the API server refuses.
+    pub(super) async fn leave(&self, cluster: &Cluster) -> Result<()> {
+        self.open.leave(cluster).await
+    }
+
+    async fn spec(&self, args: &Args) -> Result<Spec> {
+        let cluster = &self.session.cluster;
+        let (script, script_from) = self.script(args).await?;
+        let mut scaled = Vec::new();
+        for workload in named(cluster, &args.scale_down).await? {
+            let replicas = workload.replicas(cluster, &self.target.namespace).await?;
+            scaled.push(Scaled { workload, replicas });
+        }
+        let (source, to) = self.open.shown();
+        Ok(Spec {
+            target: self.target.asked.to_string(),
+            container: self.target.container.clone(),
+            dir: args.dir.clone(),
+            slot: args.slot_name.clone(),
+            origin: args.origin.clone(),
+            source,
+            to,
+            script,
+            script_from,
+            scaled,
+            verify: args.verify,
+            max_downtime: args.max_downtime.as_secs(),
+            timeout: args.timeout.as_secs(),
+            restart: named(cluster, &args.restart).await?,
+            service: self.service(args).await?,
+        })
+    }
+
+    /// The SQL that takes the writers' rights, and where it comes from.
+    async fn script(&self, args: &Args) -> Result<(String, String)> {
+        if !args.revoke.is_empty() {
+            let script = replication::revokes(&*self.open.source, &args.revoke).await?;
+            return Ok((script, format!("--revoke {}", args.revoke.join(","))));
+        }
+        if let Some(file) = &args.readonly {
+            let text = std::fs::read_to_string(file)
+                .map_err(|error| Failure::usage(format!("cannot read {}: {error}", file.display())))?;
+            return Ok((text, file.display().to_string()));
+        }
+        let found = text_of(&self.open.seat().agent, READONLY).await?;
+        match found {
+            Some(text) => Ok((text, format!("{READONLY} of pod/{}", self.target.pod_name()))),
+            None => Ok((String::new(), format!("no {READONLY} in pod/{}", self.target.pod_name()))),
+        }
+    }
+
+    async fn service(&self, args: &Args) -> Result<Option<Service>> {
+        let (Some(from), Some(to)) = (&args.switch_service, &args.to) else { return Ok(None) };
+        let (name, to) = (service_name(from)?, service_name(to)?);
+        let before = self.pointing(&name).await?;
+        let after = self.pointing(&to).await?;
+        if before == after {
+            return Err(Failure::refused(format!("service/{name} points to the pods of service/{to} already"))
+                .state("nothing was changed"));
+        }
+        Ok(Some(Service { name, to, before, after }))
+    }
+
+    /// What decides which pods or host a Service leads to.
+    async fn pointing(&self, name: &str) -> Result<serde_json::Value> {
+        let services: Api<Object> = Api::namespaced(self.session.cluster.client.clone(), &self.target.namespace);
+        let found = services
+            .get(name)
+            .await
+            .map_err(|error| translate(&error, &format!("read service/{name}")).state("nothing was changed"))?;
+        let spec = found.spec.unwrap_or_default();
+        if spec.external_name.is_none() && spec.selector.as_ref().is_none_or(std::collections::BTreeMap::is_empty) {
+            return Err(Failure::refused(format!("service/{name} has no selector: its endpoints are somebody else's work"))
+                .state("nothing was changed"));
+        }
+        Ok(json!({"type": spec.type_, "selector": spec.selector, "externalName": spec.external_name}))
+    }
+
+    async fn facts(&self, args: &Args, spec: &Spec) -> Result<Facts> {
+        let (cluster, source) = (&self.session.cluster, &*self.open.source);
+        let copier = copier(&self.target, args.dir.clone());
+        let sentinel = copier.sentinel(cluster).await?;
+        let pod = self.target.pod_name();
+        let refused = |message: String| Failure::refused(message).state("nothing was changed");
+        if let Some(end) = sentinel.end {
+            let clear = format!(
+                "kubectl exec {pod} -n {} -c {} -- pgcopydb stream sentinel set endpos 0/0",
+                self.target.namespace, self.target.container
+            );
+            return Err(refused(format!("pgcopydb has been told to end at {end} already"))
+                .fact("by somebody else, or left over from a rehearsal: changes after it would be lost")
+                .next(clear));
+        }
+        if !sentinel.applies {
+            return Err(refused("the first copy is not over: no change has been applied yet".to_owned())
+                .fact("whoever stops writers now keeps them stopped until it is")
+                .next(format!("kubectl dbmig watch {}", spec.target)));
+        }
+        let Some(slot) = self.slot(&spec.slot).await? else {
+            return Err(refused(format!("the source has no replication slot {}", spec.slot)).next("name it: --slot-name NAME"));
+        };
+        let orphaned = format!("SELECT pg_drop_replication_slot('{}')   -- on the source, and begin again", spec.slot);
+        if slot.lost {
+            return Err(refused(format!("the source has thrown away what slot {} still needs", slot.name)).next(orphaned));
+        }
+        if !slot.active {
+            return Err(refused(format!("nobody reads slot {}: following has stopped", slot.name))
+                .fact(format!("it keeps {} of write-ahead log on the source's disk", bytes(slot.retained.unwrap_or_default())))
+                .next(format!("kubectl dbmig logs {}", spec.target)));
+        }
+        let applied = replication::applied(&*self.open.target, &spec.origin).await?;
+        if applied.is_none() {
+            return Err(refused(format!("the target has no replication origin {}", spec.origin)).next("name it: --origin NAME"));
+        }
+        let lag = slot.lag.unwrap_or_default();
+        if lag > args.max_lag << 20 {
+            return Err(refused(format!("the target is {} behind, more than {} MiB (--max-lag)", bytes(lag), args.max_lag))
+                .next(format!("kubectl dbmig watch {}", spec.target)));
+        }
+        let freeze = differences(source, &spec.script, End::Rollback).await?;
+        if freeze.is_empty() && spec.scaled.is_empty() {
+            return Err(refused("nothing would stop writers".to_owned())
+                .fact(format!("{} changes no right", spec.script_from))
+                .next("--revoke ROLE[,ROLE], --readonly FILE, or --scale-down deploy/NAME"));
+        }
+        let writers = replication::writers(source).await?;
+        if let Some(prepared) = writers.iter().find(|writer| writer.prepared.is_some()) {
+            return Err(refused("a prepared transaction would never end by itself".to_owned()).fact(prepared.in_words()));
+        }
+        let tables = tables(source).await?;
+        let unidentified = tables.iter().filter(|table| table.logged && !table.identified);
+        let seconds = comparison(&tables, args.verify);
+        if seconds > spec.max_downtime && !args.dry_run {
+            return Err(refused(format!(
+                "to compare every row would take about {seconds} s, longer than writes may be refused (--max-downtime)"
+            ))
+            .next("kubectl dbmig finish … --dry-run measures it")
+            .next("--verify sample, or a longer --max-downtime"));
+        }
+        let still = replication::still_allowed(source, &spec.script).await?;
+        Ok(Facts {
+            unidentified: unidentified.map(|table| table.name.clone()).collect(),
+            comparison: if args.dry_run { Some(self.rehearse(args).await?) } else { None },
+            tables: tables.len(),
+            sentinel,
+            slot,
+            freeze,
+            writers,
+            still,
+        })
+    }
+
+    /// The slot; where nobody reads it, as it is a few seconds later: between catching up and following pgcopydb connects anew.
+    async fn slot(&self, name: &str) -> Result<Option<Slot>> {
+        let mut left = 10;
+        loop {
+            let slot = replication::slot(&*self.open.source, name).await?;
+            left -= 1;
+            if left == 0 || slot.as_ref().is_none_or(|slot| slot.active || slot.lost) {
+                return Ok(slot);
+            }
+            tokio::time::sleep(Duration::from_millis(500)).await;
+        }
+    }
+
+    /// How many seconds the comparison takes. What it finds means nothing while writers write.
+    async fn rehearse(&self, args: &Args) -> Result<f64> {
+        let (source, target) = self.open.patient().await?;
+        let begun = Instant::now();
+        compare(&source, &target, args.verify, |_, _, _| ()).await?;
+        Ok(begun.elapsed().as_secs_f64())
+    }
+}
+
+/// Bytes of a table that are compared in a second, on the safe side.
+const COMPARED_A_SECOND: u64 = 50 << 20;
+
+/// Seconds that a comparison takes at least.
+fn comparison(tables: &[Table], verify: Verify) -> u64 {
+    match verify {
+        Verify::Full => tables.iter().map(|table| table.bytes).sum::<u64>() / COMPARED_A_SECOND,
+        Verify::None | Verify::Counts | Verify::Sample => 0,
+    }
+}
+
+async fn named(cluster: &Cluster, typed: &[String]) -> Result<Vec<Workload>> {
+    let mut found = Vec::new();
+    for name in typed {
+        found.push(Workload::find(cluster, &TargetRef::parse(&[name])?).await?);
+    }
+    Ok(found)
+}
+
+fn service_name(typed: &str) -> Result<String> {
+    let name = match typed.split_once('/') {
+        None => typed,
+        Some(("svc" | "service" | "services", name)) => name,
+        Some(_) => return Err(Failure::usage(format!("{typed} is no Service: write svc/NAME"))),
+    };
+    Ok(name.to_owned())
+}

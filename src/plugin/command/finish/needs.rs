@@ -1,0 +1,39 @@
+//! The rights that a cut-over uses; `plugin-manifest/move.yaml` grants the same ones.
+
+use super::Args;
+use crate::cluster::access::Need;
+use crate::command::vacuum::needs::Rule;
+
+/// Name of the Role that is proposed when rights are missing.
+pub(super) const ROLE: &str = "dbmig-move";
+
+const LOOK: &[Rule] = &[
+    ("", "pods", &["get", "list", "watch", "create", "delete"]),
+    ("", "pods/exec", &["get", "create"]),
+    ("batch", "jobs", &["get"]),
+];
+const CHANGE: &[Rule] = &[
+    ("", "configmaps", &["get", "list", "create", "update"]),
+    ("coordination.k8s.io", "leases", &["get", "create", "update", "delete"]),
+];
+
+/// Those of the look, and those of what was asked for unless it is only to be shown.
+pub(super) fn of(namespace: &str, args: &Args) -> Vec<Need> {
+    let mut rules: Vec<Rule> = LOOK.to_vec();
+    if !args.dry_run {
+        rules.extend(CHANGE);
+    }
+    let workloads = |typed: &[String]| typed.iter().any(|name| name.starts_with("deploy"));
+    if !args.restart.is_empty() {
+        let resource = |deployments| if deployments { "deployments" } else { "statefulsets" };
+        rules.push(("apps", resource(workloads(&args.restart)), &["get", "list", "watch", "patch"]));
+    }
+    if !args.scale_down.is_empty() {
+        let resource = |deployments| if deployments { "deployments/scale" } else { "statefulsets/scale" };
+        rules.push(("apps", resource(workloads(&args.scale_down)), &["patch"]));
+    }
+    if args.switch_service.is_some() {
+        rules.push(("", "services", &["get", "patch"]));
+    }
+    rules.iter().flat_map(|(group, resource, verbs)| Need::all(namespace, group, resource, verbs)).collect()
+}

@@ -1,0 +1,253 @@
+//! `doctor` against the same questions asked by hand, and its way to a database against `kubectl port-forward`.
+
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::process::{Child, Command, Stdio};
+
+use serde_json::{Value, json};
+
+use super::engine::{Cost, watch};
+use super::{Better, Row};
+use crate::Outcome;
+use crate::cluster::{Kubernetes, lab};
+use crate::process::{capture, cargo, heading, root, run as run_command};
+
+const NAMESPACE: &str = "dbmig-bench-doctor";
+/// Looks of each kind; the middle one counts.
+const ROUNDS: usize = 7;
+/// Rows of a bookkeeping table that is usual, and of one that is not.
+const FEW: u64 = 100;
+const MANY: u64 = 100_000;
+/// What many rows may cost, in seconds.
+const MORE_SECONDS: f64 = 0.05;
+/// Ports of the servers that the relay is measured against; see `doctor/relay.rs`.
+const PORTS: [u16; 3] = [9000, 9001, 9002];
+/// Bytes that are sent each way.
+const BYTES: u64 = 64 << 20;
+
+const DATABASE: &str = "set -e; mkdir -p /sock; chmod 1777 /sock; cd /tmp
+runuser -u postgres -- /usr/lib/postgresql/15/bin/initdb -D /tmp/pg -A trust >/dev/null
+echo 'host all all all trust' >>/tmp/pg/pg_hba.conf
+exec runuser -u postgres -- /usr/lib/postgresql/15/bin/postgres -D /tmp/pg -c listen_addresses='*' -c unix_socket_directories=/sock";
+
+pub(super) fn measure() -> Outcome<Vec<Row>> {
+    let bench = Bench::prepare()?;
+    let measured = bench.looks().and_then(|looks| Ok([looks, bench.relay()?].concat()));
+    bench.clear()?;
+    measured
+}
+
+struct Bench {
+    cluster: Kubernetes,
+    dir: tempfile::TempDir,
+}
+
+impl Bench {
+    fn prepare() -> Outcome<Self> {
+        let cluster = Kubernetes::choose(None, true)?;
+        if !cluster.is_lab() {
+            return Err("this benchmark needs an image with PostgreSQL, which only the throwaway cluster has".to_owned());
+        }
+        run_command(Command::new(lab().with_file_name("databases").join("build")).stdout(Stdio::null()))?;
+        heading("building the plugin as it is released, and the relay's other end");
+        run_command(cargo().args([
+            "build",
+            "--release",
+            "--package",
+            "kubectl-dbmig",
+            "--bin",
+            "kubectl-dbmig",
+            "--example",
+            "relay",
+        ]))?;
+        let dir = tempfile::tempdir_in(root().join("target")).map_err(|e| format!("cannot make a folder below target: {e}"))?;
+        let bench = Self { cluster, dir };
+        bench.clear()?;
+        heading(&format!("starting a database and an application in namespace {NAMESPACE}"));
+        run_command(bench.cluster.kubectl().args(["create", "namespace", NAMESPACE]).stdout(Stdio::null()))?;
+        if let Err(error) = bench.start() {
+            bench.clear()?;
+            return Err(error);
+        }
+        Ok(bench)
+    }
+
+    fn start(&self) -> Outcome {
+        let secret = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "app"},
+            "stringData": {"url": "postgres://postgres@db/few"}});
+        let url = json!({"name": "DATABASE_URL", "valueFrom": {"secretKeyRef": {"name": "app", "key": "url"}}});
+        let echo = |port: u16, program: &str| format!("nc -lk -p {port} -e {program} & ");
+        let serve = [
+            echo(PORTS[0], "cat"),
+            echo(PORTS[1], &format!("head -c {BYTES} /dev/zero")),
+            echo(PORTS[2], &format!("sh -c 'head -c {BYTES} >/dev/null; echo done'")),
+        ]
+        .concat();
+        let pod = |name: &str, image: &str, script: &str, env: Value| {
+            json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "labels": {"app": name}}, "spec": {
+                "automountServiceAccountToken": false, "terminationGracePeriodSeconds": 1,
+                "containers": [{"name": name, "image": image, "command": ["sh", "-c", script], "env": env}]}})
+        };
+        let service = json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "db"},
+            "spec": {"selector": {"app": "db"}, "ports": [{"port": 5432}]}});
+        let app = pod("app", "busybox:1", &format!("{serve} exec sleep 7200"), json!([url]));
+        for object in [secret, service, pod("db", "databases:1", DATABASE, json!([])), app] {
+            let file = self.dir.path().join("object.json");
+            fs::write(&file, object.to_string()).map_err(|e| format!("{}: {e}", file.display()))?;
+            run_command(self.kubectl(&["apply", "--filename", &file.to_string_lossy()]).stdout(Stdio::null()))?;
+        }
+        run_command(
+            self.kubectl(&["wait", "--for=condition=Ready", "--timeout=180s", "pod", "app", "db"]).stdout(Stdio::null()),
+        )?;
+        let ready = "for _ in $(seq 120); do psql -h /sock -U postgres -c 'select 1' postgres >/dev/null 2>&1 && exit 0; sleep 1; done; exit 1";
+        run_command(&mut self.kubectl(&["exec", "db", "--", "sh", "-c", ready]))?;
+        for (name, rows) in [("few", FEW), ("many", MANY)] {
+            self.psql("postgres", &format!("CREATE DATABASE {name}"))?;
+            self.psql(
+                name,
+                "CREATE TABLE knex_migrations (id serial PRIMARY KEY, name varchar(255), batch int, migration_time timestamptz)",
+            )?;
+            self.psql(name, "CREATE TABLE knex_migrations_lock (index serial PRIMARY KEY, is_locked int)")?;
+            self.psql(name, "INSERT INTO knex_migrations_lock (is_locked) VALUES (0)")?;
+            let fill = format!(
+                "INSERT INTO knex_migrations (name, batch, migration_time) SELECT lpad(n::text, 8, '0') || '_x.js', 1, now() FROM generate_series(1, {rows}) AS n"
+            );
+            self.psql(name, &fill)?;
+            self.psql(name, "VACUUM ANALYZE knex_migrations")?;
+        }
+        Ok(())
+    }
+
+    fn kubectl(&self, words: &[&str]) -> Command {
+        // What follows -- is the command's own.
+        let (own, its) = words.split_at(words.iter().position(|word| *word == "--").unwrap_or(words.len()));
+        let mut kubectl = self.cluster.kubectl();
+        kubectl.args(own).args(["--namespace", NAMESPACE]).args(its);
+        kubectl
+    }
+
+    fn psql(&self, database: &str, sql: &str) -> Outcome<String> {
+        capture(&mut self.kubectl(&["exec", "db", "--", "psql", "-h", "/sock", "-U", "postgres", "-At", "-c", sql, database]))
+    }
+
+    fn clear(&self) -> Outcome {
+        run_command(self.cluster.kubectl().args(["delete", "namespace", NAMESPACE, "--ignore-not-found"]).stdout(Stdio::null()))
+    }
+
+    /// The plugin itself and not by way of kubectl, whose memory is not ours.
+    fn doctor(&self, more: &[&str]) -> Outcome<Cost> {
+        let mut plugin = Command::new(root().join("target/release/kubectl-dbmig"));
+        let told = self.cluster.kubectl();
+        plugin.envs(told.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        plugin.args(["doctor", "app", "--namespace", NAMESPACE]).args(more).stderr(Stdio::null());
+        watch(&mut plugin, self.dir.path(), 0)
+    }
+
+    /// The pod, its events and its log; where its database is; its books, its lock, and who waits for whom.
+    fn by_hand(&self) -> Outcome<f64> {
+        let psql = |sql| ["exec", "db", "--", "psql", "-h", "/sock", "-U", "postgres", "-c", sql, "few"];
+        let questions: [&[&str]; 7] = [
+            &["get", "pod", "app", "-o", "yaml"],
+            &["get", "events", "--field-selector", "involvedObject.name=app"],
+            &["logs", "app", "--tail=200"],
+            &["get", "secret", "app", "-o", "jsonpath={.data.url}"],
+            &psql("SELECT * FROM knex_migrations ORDER BY id DESC LIMIT 100"),
+            &psql("SELECT * FROM knex_migrations_lock"),
+            &psql("SELECT pid, pg_blocking_pids(pid), query FROM pg_stat_activity WHERE wait_event_type = 'Lock'"),
+        ];
+        questions.iter().map(|words| watch(&mut self.kubectl(words), self.dir.path(), 0).map(|cost| cost.seconds)).sum()
+    }
+
+    fn looks(&self) -> Outcome<Vec<Row>> {
+        heading(&format!("looking {ROUNDS} times, in turns with kubectl and psql"));
+        let (mut hand, mut first, mut again, mut few, mut many, mut memory) = (vec![], vec![], vec![], vec![], vec![], 0);
+        let file = |name: &str| ["--database".to_owned(), format!("postgres://postgres@db/{name}")];
+        for _ in 0..ROUNDS {
+            hand.push(self.by_hand()?);
+            run_command(&mut self.kubectl(&["exec", "app", "--", "sh", "-c", "rm -rf /tmp/*dbmig* /tmp/.*dbmig*"]))?;
+            let cold = self.doctor(&[])?;
+            first.push(cold.seconds);
+            again.push(self.doctor(&[])?.seconds);
+            for (name, times) in [("few", &mut few), ("many", &mut many)] {
+                let [flag, url] = file(name);
+                let cost = self.doctor(&[&flag, &url])?;
+                memory = memory.max(cost.memory).max(cold.memory);
+                times.push(cost.seconds);
+            }
+        }
+        let [hand, first, again, few, many] = [hand, first, again, few, many].map(middle);
+        let against = |seconds: f64| format!("{seconds:.2} s against {hand:.2} s of seven commands");
+        let lower = |name, ratio, goal, raw| Row { name, ratio, goal, better: Better::Lower, raw };
+        #[allow(clippy::cast_precision_loss, reason = "sizes far below 2^52")]
+        let mib = memory as f64 / f64::from(1 << 20);
+        Ok(vec![
+            lower("doctor, the first time / by hand", first / hand, 1.0, against(first)),
+            lower("doctor, with its binary there / by hand", again / hand, 1.0, against(again)),
+            lower(
+                "doctor: 100,000 rows instead of 100 / 50 ms",
+                (many - few).max(0.0) / MORE_SECONDS,
+                1.0,
+                format!("{many:.3} s against {few:.3} s"),
+            ),
+            lower("doctor: peak memory / 64 MiB", mib / 64.0, 1.0, format!("{mib:.1} MiB")),
+        ])
+    }
+
+    fn relay(&self) -> Outcome<Vec<Row>> {
+        heading("the relay against kubectl port-forward");
+        let relay = self.way(&["relay", NAMESPACE, "app"], PORTS)?;
+        let ports = PORTS.map(|port| format!(":{port}"));
+        let mut forward = self.kubectl(&["port-forward", "pod/app", &ports[0], &ports[1], &ports[2]]);
+        let child = forward.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().map_err(|e| format!("kubectl: {e}"))?;
+        let mut forward = Forward(child);
+        let ports = forward.ports()?;
+        let forward = self.way(&["tcp"], ports)?;
+        let row = |name, field: &str, goal, better, unit: &str| {
+            let of = |way: &Value| way[field].as_f64().unwrap_or_default();
+            let raw = format!("{:.2} against {:.2} {unit}", of(&relay), of(&forward));
+            Row { name, ratio: of(&relay) / of(&forward), goal, better, raw }
+        };
+        Ok(vec![
+            row("relay: from the pod / port-forward", "down", 1.0, Better::Higher, "MiB/s"),
+            row("relay: to the pod / port-forward", "up", 1.0, Better::Higher, "MiB/s"),
+            row("relay: round trip / port-forward", "trip", 1.2, Better::Lower, "ms"),
+        ])
+    }
+
+    /// What the measuring program finds on one way to the servers.
+    fn way(&self, words: &[&str], ports: [u16; 3]) -> Outcome<Value> {
+        let mut program = Command::new(root().join("target/release/examples/relay"));
+        let told = self.cluster.kubectl();
+        program.envs(told.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        let said = capture(program.args(words).args(ports.map(|port| port.to_string())).arg(BYTES.to_string()))?;
+        serde_json::from_str(&said).map_err(|e| format!("{e}: {said}"))
+    }
+}
+
+/// `kubectl port-forward`, ended with this.
+struct Forward(Child);
+
+impl Forward {
+    /// The ports of this machine, in the order of the pod's.
+    fn ports(&mut self) -> Outcome<[u16; 3]> {
+        // It stays open with the child: kubectl says a word for each connection.
+        let lines = BufReader::new(self.0.stdout.as_mut().ok_or("kubectl has no stdout")?).lines();
+        let port = |line: String| line.strip_prefix("Forwarding from 127.0.0.1:")?.split(' ').next()?.parse().ok();
+        let found: Vec<u16> = lines.map_while(Result::ok).filter_map(port).take(3).collect();
+        found.try_into().map_err(|found: Vec<u16>| format!("kubectl port-forward told of {} ports", found.len()))
+    }
+}
+
+impl Drop for Forward {
+    fn drop(&mut self) {
+        // It may have ended.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// The median.
+fn middle(mut times: Vec<f64>) -> f64 {
+    times.sort_by(f64::total_cmp);
+    times.get(times.len() / 2).copied().unwrap_or_default()
+}

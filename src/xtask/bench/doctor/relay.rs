@@ -1,0 +1,112 @@
+//! How fast bytes go to servers in a pod: by way of our relay (`relay NAMESPACE POD ECHO SOURCE SINK BYTES`), or of ports of this
+//! machine (`tcp ECHO SOURCE SINK BYTES`). One echoes, one sends BYTES, one takes BYTES and answers. Prints one JSON object.
+
+use std::error::Error;
+use std::io::Write as _;
+use std::time::{Duration, Instant};
+
+use dbmig::cluster::agent::Agent;
+use dbmig::cluster::relay::{Endpoint, Relay};
+use dbmig::cluster::{ConnectionFlags, connect};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+
+/// Bytes that are sent there and back, one after the other.
+const TRIPS: usize = 400;
+/// Transfers each way; the best one counts, for whatever else the machine does only takes away.
+const TRANSFERS: usize = 3;
+const BLOCK: usize = 64 << 10;
+
+type Outcome<T> = Result<T, Box<dyn Error>>;
+
+/// A connection, whichever way it goes.
+trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
+impl<T: AsyncRead + AsyncWrite + Unpin + Send> Stream for T {}
+
+enum Way {
+    Relay(Box<Agent>),
+    Tcp,
+}
+
+impl Way {
+    async fn open(&self, port: u16) -> Outcome<Box<dyn Stream>> {
+        match self {
+            Self::Relay(agent) => {
+                let to = Endpoint::Tcp("127.0.0.1".to_owned(), port);
+                Ok(Box::new(Relay::open(agent, &to).await.map_err(|error| error.into_failure("connect"))?))
+            }
+            Self::Tcp => {
+                let stream = TcpStream::connect(("127.0.0.1", port)).await?;
+                stream.set_nodelay(true)?;
+                Ok(Box::new(stream))
+            }
+        }
+    }
+
+    /// The median time of one byte there and back.
+    async fn trip(&self, port: u16) -> Outcome<Duration> {
+        let mut stream = self.open(port).await?;
+        let mut times = Vec::new();
+        for _ in 0..TRIPS {
+            let begin = Instant::now();
+            stream.write_all(b"x").await?;
+            stream.flush().await?;
+            stream.read_u8().await?;
+            times.push(begin.elapsed());
+        }
+        times.sort_unstable();
+        Ok(times[TRIPS / 2])
+    }
+
+    async fn down(&self, port: u16, bytes: usize) -> Outcome<Duration> {
+        let mut stream = self.open(port).await?;
+        let mut block = vec![0; BLOCK];
+        let (begin, mut got) = (Instant::now(), 0);
+        while got < bytes {
+            match stream.read(&mut block).await? {
+                0 => return Err(format!("only {got} of {bytes} bytes came").into()),
+                count => got += count,
+            }
+        }
+        Ok(begin.elapsed())
+    }
+
+    async fn up(&self, port: u16, bytes: usize) -> Outcome<Duration> {
+        let mut stream = self.open(port).await?;
+        let block = vec![0; BLOCK];
+        let begin = Instant::now();
+        for _ in 0..bytes / BLOCK {
+            stream.write_all(&block).await?;
+        }
+        stream.flush().await?;
+        // The answer says that all has come.
+        stream.read_u8().await?;
+        Ok(begin.elapsed())
+    }
+}
+
+#[tokio::main]
+async fn main() -> Outcome<()> {
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    let (way, rest) = match words.split_first() {
+        Some((way, rest)) if way == "tcp" => (Way::Tcp, rest),
+        Some((_, [namespace, pod, rest @ ..])) => {
+            let cluster = connect(&ConnectionFlags::default()).await?;
+            let agent = Agent::install(&cluster, namespace, pod, pod, &["/tmp".to_owned()], "amd64").await?;
+            (Way::Relay(Box::new(agent)), rest)
+        }
+        _ => return Err("which way?".into()),
+    };
+    let [echo, source, sink, bytes] = rest else { return Err("three ports and a number of bytes are missing".into()) };
+    let bytes: usize = bytes.parse()?;
+    let (mut down, mut up) = (Duration::MAX, Duration::MAX);
+    for _ in 0..TRANSFERS {
+        down = down.min(way.down(source.parse()?, bytes).await?);
+        up = up.min(way.up(sink.parse()?, bytes).await?);
+    }
+    let trip = way.trip(echo.parse()?).await?.as_secs_f64() * 1e3;
+    let mib = f64::from(u32::try_from(bytes >> 20)?);
+    let [down, up] = [down, up].map(|time| mib / time.as_secs_f64());
+    writeln!(std::io::stdout(), "{}", serde_json::json!({"trip": trip, "down": down, "up": up}))?;
+    Ok(())
+}
