@@ -3,6 +3,7 @@
 mod doctor;
 mod downtime;
 mod engine;
+mod finish;
 mod vacuum;
 mod watch;
 
@@ -39,6 +40,8 @@ enum Name {
     Vacuum,
     /// Following twenty pods that write a lot, against `kubectl logs -f`
     Watch,
+    /// Moving a PostgreSQL database that is written to, against the seed's finish.sh and a restart
+    Finish,
     /// Diagnosing one application, against the same questions asked by hand; its way to a database, against `kubectl port-forward`
     Doctor,
 }
@@ -87,6 +90,7 @@ pub(crate) fn run(args: &Args) -> Outcome {
         Name::Vacuum if args.command => downtime::measure()?,
         Name::Vacuum => [vacuum::measure(args.size, args.largest)?, downtime::measure()?].concat(),
         Name::Watch => watch::measure()?,
+        Name::Finish => finish::measure(args.size)?,
         Name::Doctor => doctor::measure()?,
     };
     if !args.json {

@@ -3,16 +3,23 @@
 use crate::support::{Moving, Namespace, Side};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_seeds_own_way_moves_a_database_that_is_written_to() {
+async fn the_seeds_own_way_moves_a_database_that_is_written_to_but_for_large_values_in_changed_rows() {
     let space = Namespace::new("moving").await;
     let Some(moving) = Moving::new(&space) else { return };
     let moving = moving.up();
     moving.writers(1).job().follows().writes(500);
+    moving.sql(Side::Source, "UPDATE api.documents SET title = 'changed' WHERE id = 15");
     let run = moving.finish_by_hand();
     assert_eq!(run.code, 0, "{}", run.stderr);
     assert_eq!(moving.job_ends(), 0);
     let acks = moving.acks();
     assert!(acks.written.len() >= 500 && !acks.refused.is_empty(), "{} {}", acks.written.len(), acks.refused.len());
+    // pgcopydb 0.17 ends well although one row is not what it was.
+    let wrong = "SELECT id FROM api.documents WHERE content = 'unchanged-toast-datum'";
+    assert_eq!(moving.sql(Side::Target, wrong), "15");
+    for side in [Side::Source, Side::Target] {
+        moving.sql(side, "DELETE FROM api.documents WHERE id = 15");
+    }
     assert_eq!(moving.content(Side::Target), moving.content(Side::Source));
     assert_eq!(moving.numbers(Side::Target), acks.written.into_iter().collect::<Vec<_>>());
     let left = "SELECT count(*) FROM pg_replication_slots";
@@ -20,20 +27,6 @@ async fn the_seeds_own_way_moves_a_database_that_is_written_to() {
     // The applications go where they are told to, and write there.
     moving.told("web17").writers(0).writers(1).writes(100);
     assert!(moving.numbers(Side::Target).len() > moving.numbers(Side::Source).len());
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn the_seeds_own_way_ends_well_with_rows_that_are_not_what_they_were() {
-    let space = Namespace::new("moving").await;
-    let Some(moving) = Moving::new(&space) else { return };
-    let moving = moving.up();
-    moving.toasting().writers(1).job().follows().writes(500);
-    assert_eq!(moving.finish_by_hand().code, 0);
-    assert_eq!(moving.job_ends(), 0);
-    let wrong = "SELECT count(*) FROM api.documents WHERE content = 'unchanged-toast-datum'";
-    assert_ne!(moving.sql(Side::Target, wrong), "0");
-    let count = "SELECT count(*) FROM api.documents";
-    assert_eq!(moving.sql(Side::Target, count), moving.sql(Side::Source, count));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,7 +1,8 @@
 #!/bin/bash
 # The server of version $1 with its data in /data, made when there is none; the other words are settings.
 set -o errexit
-bin=/usr/lib/postgresql/$1/bin
+bin=/usr/lib/postgresql/$1/bin part=()
+[[ $1 != 15 ]] || part=(-c wal_level=logical -c max_wal_size=64MB) # the source, and one that keeps little log
 shift
 if [[ ! -s /data/pg/PG_VERSION ]]; then
   rm -rf /data/pg
@@ -15,7 +16,7 @@ fi
 rm -f /data/pg/postmaster.pid # of a process in a container that is gone
 # Nothing here outlives the machine, so nothing has to be flushed for it; a killed server loses nothing by that.
 $bin/postgres -D /data/pg -c listen_addresses='*' -c unix_socket_directories=/tmp -c fsync=off -c full_page_writes=off -c jit=off \
-  -c max_connections=80 -c shared_buffers=32MB -c max_prepared_transactions=5 -c log_line_prefix='%m [%p] %a ' "$@" &
+  -c max_connections=80 -c shared_buffers=32MB -c max_prepared_transactions=5 -c log_line_prefix='%m [%p] %a ' "${part[@]}" "$@" &
 server=$!
 trap 'kill -INT $server' TERM INT # the fast way down
 while kill -0 $server 2>/dev/null; do wait $server || code=$?; done
