@@ -21,7 +21,9 @@ pub(crate) struct Args {
 pub(crate) fn run(args: &Args) -> Outcome {
     let cluster = Kubernetes::choose(args.context.as_deref(), args.yes)?;
     if cluster.is_lab() {
-        run_command(Command::new(lab().with_file_name("databases").join("build")).stdout(Stdio::null()))?;
+        for image in ["databases", "migrations"] {
+            run_command(Command::new(lab().with_file_name(image).join("build")).stdout(Stdio::null()))?;
+        }
     }
     heading(&format!("testing on {}", cluster.describe()));
     let mut tests = cargo();

@@ -38,6 +38,8 @@ fn commands_and_flags_come_with_their_help_and_no_files() {
             "events",
             "doctor",
             "repair",
+            "run",
+            "rollback",
             "resume",
             "undo",
             "history",

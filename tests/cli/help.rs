@@ -29,6 +29,16 @@ fn repair_explains_every_flag() {
 }
 
 #[test]
+fn run_explains_every_flag() {
+    insta::assert_snapshot!(before_connection(&help(&["run", "--help"])));
+}
+
+#[test]
+fn rollback_explains_every_flag() {
+    insta::assert_snapshot!(before_connection(&help(&["rollback", "--help"])));
+}
+
+#[test]
 fn resume_explains_every_flag() {
     insta::assert_snapshot!(before_connection(&help(&["resume", "--help"])));
 }

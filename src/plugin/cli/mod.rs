@@ -14,6 +14,8 @@ pub mod logs;
 pub mod output;
 pub mod repair;
 pub mod resume;
+pub mod rollback;
+pub mod run;
 pub mod scope;
 pub mod status;
 pub mod target;
@@ -57,6 +59,8 @@ pub enum Command {
     Events(events::Args),
     Doctor(doctor::Args),
     Repair(repair::Args),
+    Run(run::Args),
+    Rollback(rollback::Args),
     Resume(resume::Args),
     Undo(undo::Args),
     History(history::Args),
@@ -76,6 +80,8 @@ impl Command {
             Self::Events(args) => (args.output.format, args.output.no_headers),
             Self::Doctor(args) => (args.output.format, args.output.no_headers),
             Self::Repair(args) => (args.output.format, false),
+            Self::Run(args) => (args.job.output.format, false),
+            Self::Rollback(args) => (args.job.output.format, false),
             Self::Resume(args) => (args.output.format, false),
             Self::Undo(args) => (args.output.format, false),
             Self::History(args) => (args.output.format, args.output.no_headers),

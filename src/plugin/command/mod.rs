@@ -16,6 +16,7 @@ mod reach;
 pub mod repair;
 mod report;
 pub mod resume;
+pub mod run;
 mod scope;
 pub mod session;
 pub mod status;
@@ -69,6 +70,8 @@ pub fn dispatch(command: Command, ctx: &Context) -> Result<Exit> {
         Command::Doctor(args) => on_runtime(ctx, doctor::run(ctx, args)),
         Command::Repair(args) => on_runtime(ctx, repair::run(ctx, args)),
         Command::Events(args) => on_one_thread(ctx, events::run(ctx, args)),
+        Command::Run(args) => on_runtime(ctx, run::run(ctx, args)),
+        Command::Rollback(args) => on_runtime(ctx, run::roll_back(ctx, args)),
         Command::Resume(args) => on_runtime(ctx, resume::run(ctx, args)),
         Command::Undo(args) => on_runtime(ctx, undo::run(ctx, args)),
         Command::History(args) => on_runtime(ctx, history::run(ctx, args)),

@@ -11,9 +11,10 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use super::session::Session;
-use super::{repair, vacuum};
+use super::{repair, run, vacuum};
 use crate::cluster::Cluster;
 use crate::cluster::access::who_am_i;
+use crate::cluster::helper::delete_of;
 use crate::cluster::volume::Source;
 use crate::database::find::Named;
 use crate::event::{Event, Events};
@@ -71,8 +72,13 @@ pub(super) fn volume_lock(volume: &Source, pod: &str) -> String {
 /// `Held` with that operation, and how to go on with it.
 pub(super) async fn refuse_if_unfinished(store: &Store, lock: &LockName, namespace: &str) -> Result<()> {
     let Some(other) = store.unfinished(Some(lock.as_str())).await?.pop() else { return Ok(()) };
+    Err(unfinished(&other, namespace))
+}
+
+/// Says that an operation is not finished, and how to go on with it.
+pub(super) fn unfinished(other: &Record, namespace: &str) -> Failure {
     let done = other.steps.iter().filter(|step| step.state == crate::plan::StepState::Done).count();
-    Err(Failure::new(Exit::Held, format!("operation {} on {} is not finished", other.id, other.target))
+    Failure::new(Exit::Held, format!("operation {} on {} is not finished", other.id, other.target))
         .fact(format!(
             "started {} by {} from {}; {done} of {} steps done",
             other.created,
@@ -82,7 +88,7 @@ pub(super) async fn refuse_if_unfinished(store: &Store, lock: &LockName, namespa
         ))
         .state("nothing was changed")
         .next(format!("kubectl dbmig resume {} -n {namespace}", other.id))
-        .next(format!("kubectl dbmig undo {} -n {namespace}", other.id)))
+        .next(format!("kubectl dbmig undo {} -n {namespace}", other.id))
 }
 
 /// Takes the Lease, writes the record and carries the steps out.
@@ -168,7 +174,12 @@ pub(super) async fn take_up(session: &Session, id: &str, direction: Direction, d
     };
     finished(drawing).await;
     let left = match helper {
-        Some(helper) => helper.leave(cluster).await,
+        Some(Helper::OfRepair(desk)) => desk.leave(cluster).await,
+        Some(Helper::OfRun(desk)) => {
+            desk.leave(cluster).await?;
+            // The process before this one may have left its own.
+            delete_of(cluster, &namespace, id).await
+        }
         None => Ok(()),
     };
     report.and_then(|report| left.map(|()| report))
@@ -178,7 +189,13 @@ pub(super) async fn take_up(session: &Session, id: &str, direction: Direction, d
 struct Plan {
     steps: Vec<Box<dyn Step>>,
     /// What must go when this process is through with them, however they ended. A vacuum removes its own by a step.
-    helper: Option<Arc<repair::Desk>>,
+    helper: Option<Helper>,
+}
+
+/// The way to a database that a command's steps have opened.
+enum Helper {
+    OfRepair(Arc<repair::Desk>),
+    OfRun(Arc<run::Desk>),
 }
 
 /// The steps of an operation, from its record. A new command is a new line here. `database` is what the user named now.
@@ -190,7 +207,11 @@ fn plan(record: &Record, database: Option<Named>) -> Result<Plan> {
         vacuum::NAME => Ok(Plan { steps: vacuum::steps(&record.spec)?, helper: None }),
         repair::NAME => {
             let desk = repair::desk(record, database)?;
-            Ok(Plan { steps: repair::steps(&desk), helper: Some(desk) })
+            Ok(Plan { steps: repair::steps(&desk), helper: Some(Helper::OfRepair(desk)) })
+        }
+        run::NAME | run::ROLLBACK => {
+            let desk = run::desk(record, database)?;
+            Ok(Plan { steps: run::steps(&desk), helper: Some(Helper::OfRun(desk)) })
         }
         other => Err(Failure::failed(format!(
             "operation {} is a `{other}`, which this version of kubectl-dbmig does not know",

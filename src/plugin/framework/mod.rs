@@ -21,6 +21,7 @@ mod atlas;
 mod available;
 mod compare;
 mod django;
+pub mod down;
 mod drizzle;
 mod ef_core;
 mod effect;

@@ -4,4 +4,4 @@ mod doctor;
 mod find;
 mod mariadb;
 pub(crate) mod postgres;
-mod server;
+pub(crate) mod server;
