@@ -43,6 +43,7 @@ fn commands_and_flags_come_with_their_help_and_no_files() {
             "resume",
             "undo",
             "history",
+            "cleanup",
             "version",
             "completion",
             ":4"

@@ -54,6 +54,11 @@ fn history_explains_every_flag() {
 }
 
 #[test]
+fn cleanup_explains_every_flag() {
+    insta::assert_snapshot!(before_connection(&help(&["cleanup", "--help"])));
+}
+
+#[test]
 fn version_explains_every_flag() {
     insta::assert_snapshot!(before_connection(&help(&["version", "--help"])));
 }

@@ -2,6 +2,7 @@
 //!
 //! A new command is one file here, one line in [`Command`] and one in [`crate::command::dispatch`].
 
+pub mod cleanup;
 pub mod completion;
 pub mod connection;
 pub mod database;
@@ -64,6 +65,7 @@ pub enum Command {
     Resume(resume::Args),
     Undo(undo::Args),
     History(history::Args),
+    Cleanup(cleanup::Args),
     Version(version::Args),
     Completion(completion::Args),
 }
@@ -84,6 +86,7 @@ impl Command {
             Self::Rollback(args) => (args.job.output.format, false),
             Self::Resume(args) => (args.output.format, false),
             Self::Undo(args) => (args.output.format, false),
+            Self::Cleanup(args) => (args.output.format, args.output.no_headers),
             Self::History(args) => (args.output.format, args.output.no_headers),
             Self::Version(args) => (args.output.format, false),
             Self::Completion(_) => (Format::Table, false),
