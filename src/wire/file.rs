@@ -81,12 +81,14 @@ pub struct Read {
     pub folders: Vec<String>,
     /// How their names must end: `.up.sql`.
     pub suffix: String,
+    /// How many folders within folders are read too; hidden ones never are, nor those of packages.
+    pub depth: u32,
 }
 
 /// A text file that [`Read`] found.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TextFile {
-    /// Name without the folder.
+    /// Name without the folder that was asked for, with those below it.
     pub name: String,
     /// Content; bytes that are no UTF-8 are replaced.
     pub text: String,

@@ -29,6 +29,13 @@ fn repair_explains_every_flag() {
 }
 
 #[test]
+fn the_words_of_other_tools_explain_what_they_stand_for() {
+    for word in ["force", "stamp", "unlock"] {
+        insta::assert_snapshot!(format!("{word}_explains_every_flag"), before_connection(&help(&[word, "--help"])));
+    }
+}
+
+#[test]
 fn run_explains_every_flag() {
     insta::assert_snapshot!(before_connection(&help(&["run", "--help"])));
 }

@@ -27,6 +27,12 @@ fn a_target_is_one_or_two_words() {
 }
 
 #[test]
+fn a_version_stands_behind_its_target() {
+    insta::assert_snapshot!(refused(&["force", "4"]), @"error: 2 values required by '<TYPE/NAME> <VERSION>...'; only 1 was provided");
+    insta::assert_snapshot!(refused(&["stamp", "3f2a", "deploy/keeper", "--yes"]), @"error: the target comes before the version");
+}
+
+#[test]
 fn bad_values_say_what_is_accepted() {
     let bad = |flag: &str, value: &str| refused(&["vacuum", "x", flag, value]);
     insta::assert_snapshot!(bad("--keep", "events"), @"error: invalid value 'events' for '--keep <'TABLE: CONDITION'>': no colon after the table's name; write it as 'TABLE: CONDITION', for example 'events: created_at > 1700000000'");

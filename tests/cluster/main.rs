@@ -11,6 +11,7 @@ mod exec;
 mod fault;
 mod fixtures;
 mod krew;
+mod moving;
 mod observe;
 mod place;
 mod repair;

@@ -43,8 +43,14 @@ async fn the_roles_for_a_look_let_doctor_ask_a_database_without_a_right_to_secre
     let user = space.user("looker", ROLES, "kubectl-dbmig-observe", dir.path());
     let account = format!("--serviceaccount={}:looker", space.name());
     space.kubectl(&["create", "rolebinding", "look", "--role=kubectl-dbmig-look", &account]);
+    let revisions = "mkdir -p /app/migrations/versions && cd /app/migrations/versions && \
+        printf \"revision = '4f1a'\\ndown_revision = None\\n\" >4f1a_users.py && \
+        printf \"revision = '5b2c'\\ndown_revision = '4f1a'\\n\" >5b2c_orders.py";
+    space.kubectl(&["exec", "app", "--", "sh", "-c", revisions]);
     let run = space.dbmig_as(&user, &["doctor", "app"]);
-    assert_eq!((run.code, run.stdout.contains("Alembic, version 4f1a")), (0, true), "{}{}", run.stdout, run.stderr);
+    for words in ["Alembic, version 4f1a, 1 pending", "2 files of migrations in /app/migrations/versions of container main"] {
+        assert!(run.code == 0 && run.stdout.contains(words), "{}: {}{}", run.code, run.stdout, run.stderr);
+    }
     let run = space.dbmig_as(&user, &["history", "app"]);
     assert!(run.code == 0 && run.stdout.contains("4f1a"), "{}{}", run.stdout, run.stderr);
 }

@@ -51,6 +51,15 @@ async fn a_failed_migration_is_resolved_and_prisma_goes_on() {
     node(&db, "prisma", &["migrate", "deploy"]).well();
     let (state, evidence) = with_files(&db, Framework::Prisma, "migrations").await;
     assert_eq!((state.count, repairs(&state, &evidence).len()), (2, 0));
+
+    // Prisma's own checksums: line ends don't count, anything else does.
+    db.write("migrations/20260102_orders/migration.sql", "CREATE TABLE orders (id int);\r\n");
+    db.write("migrations/20260101_users/migration.sql", "CREATE TABLE users (id int);\r\n");
+    let (state, _) = with_files(&db, Framework::Prisma, "migrations").await;
+    assert_eq!(state.changed, ["20260102_orders"], "the file that was applied had no line end");
+    db.write("migrations/20260101_users/migration.sql", "CREATE TABLE users (id bigint);\n");
+    let (state, _) = with_files(&db, Framework::Prisma, "migrations").await;
+    assert_eq!(state.changed, ["20260101_users", "20260102_orders"]);
 }
 
 #[tokio::test]

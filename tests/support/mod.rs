@@ -4,6 +4,7 @@
 
 mod fixture;
 mod job;
+mod moving;
 mod namespace;
 mod proxy;
 mod running;
@@ -12,6 +13,7 @@ mod user;
 
 pub(crate) use fixture::{Shape, Upmeter};
 pub(crate) use job::Job;
+pub(crate) use moving::{Moving, Side};
 pub(crate) use namespace::{Namespace, Run, kubectl};
 pub(crate) use proxy::{Harm, Proxy, Weather};
 pub(crate) use running::Running;

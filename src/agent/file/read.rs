@@ -19,38 +19,53 @@ const MOST_BYTES: u64 = 16 << 20;
 pub fn read(call: &Read, report: &dyn Report) -> Result<Vec<TextFile>> {
     for folder in &call.folders {
         report.check()?;
-        let files = of_folder(Path::new(folder), &call.suffix)?;
-        if !files.is_empty() {
-            return Ok(files);
+        let mut reading = Reading { folder: Path::new(folder), suffix: &call.suffix, files: Vec::new(), bytes: 0 };
+        reading.walk(Path::new(folder), call.depth)?;
+        if !reading.files.is_empty() {
+            reading.files.sort_by(|a, b| a.name.cmp(&b.name));
+            return Ok(reading.files);
         }
     }
     Ok(Vec::new())
 }
 
-fn of_folder(folder: &Path, suffix: &str) -> Result<Vec<TextFile>> {
-    let entries = match fs::read_dir(folder) {
-        Ok(entries) => entries,
-        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => return Ok(Vec::new()),
-        Err(error) => return Err(error).explain(|| format!("cannot read {}", folder.display())),
-    };
-    let (mut files, mut bytes) = (Vec::new(), 0);
-    for entry in entries {
-        let entry = entry.explain(|| format!("cannot read {}", folder.display()))?;
-        let name = entry.file_name().to_string_lossy().into_owned();
-        let path = entry.path();
-        if !name.ends_with(suffix) || !path.is_file() {
-            continue;
+/// A folder that is being read.
+struct Reading<'a> {
+    folder: &'a Path,
+    suffix: &'a str,
+    files: Vec<TextFile>,
+    bytes: u64,
+}
+
+impl Reading<'_> {
+    fn walk(&mut self, folder: &Path, depth: u32) -> Result<()> {
+        let entries = match fs::read_dir(folder) {
+            Ok(entries) => entries,
+            Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => return Ok(()),
+            Err(error) => return Err(error).explain(|| format!("cannot read {}", folder.display())),
+        };
+        for entry in entries {
+            let path = entry.explain(|| format!("cannot read {}", folder.display()))?.path();
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            // A mounted ConfigMap has its files a second time in a hidden folder.
+            if depth > 0 && !name.starts_with('.') && name != "node_modules" && path.is_dir() {
+                self.walk(&path, depth - 1)?;
+            } else if name.ends_with(self.suffix) && path.is_file() {
+                self.take(&path)?;
+            }
         }
-        let content = fs::read(&path).explain(|| format!("cannot read {}", path.display()))?;
-        bytes += content.len() as u64;
-        if bytes > MOST_BYTES {
-            return Err(fail(
-                ErrorKind::BadRequest,
-                format!("{} has more than {MOST_BYTES} bytes in *{suffix}", folder.display()),
-            ));
-        }
-        files.push(TextFile { name, text: String::from_utf8_lossy(&content).into_owned() });
+        Ok(())
     }
-    files.sort_by(|a, b| a.name.cmp(&b.name));
-    Ok(files)
+
+    fn take(&mut self, path: &Path) -> Result<()> {
+        let content = fs::read(path).explain(|| format!("cannot read {}", path.display()))?;
+        self.bytes += content.len() as u64;
+        if self.bytes > MOST_BYTES {
+            let (folder, suffix) = (self.folder.display(), self.suffix);
+            return Err(fail(ErrorKind::BadRequest, format!("{folder} has more than {MOST_BYTES} bytes in *{suffix}")));
+        }
+        let name = path.strip_prefix(self.folder).unwrap_or(path).to_string_lossy().into_owned();
+        self.files.push(TextFile { name, text: String::from_utf8_lossy(&content).into_owned() });
+        Ok(())
+    }
 }

@@ -9,7 +9,7 @@ use super::scope::ScopeArgs;
 /// Say why a migration is stuck and what to type next: pods, logs, events, volumes, the database and its migration framework
 ///
 /// Changes nothing in the cluster or the database; the helper binary comes into the pod (or a helper pod beside it) for the
-/// look. Ends with 0 when all is well, with 3 when something needs attention.
+/// look, and the migrations' files are read in the running container or in a pod of its image. Ends with 0 when all is well, with 3 when something needs attention.
 #[derive(clap::Args, Clone)]
 #[command(after_long_help = "\
 Examples:
@@ -19,7 +19,10 @@ Examples:
   # With the migrations' files, so that pending ones and half-applied ones are known
   kubectl dbmig doctor deploy/keeper --migrations ./migrations
 
-  # Every migration of the cluster, without looking into databases
+  # Every migration of this namespace, its databases included
+  kubectl dbmig doctor
+
+  # Every migration of the cluster that is not over
   kubectl dbmig doctor -A -o json")]
 pub struct Args {
     #[allow(missing_docs, reason = "documented at its type")]
@@ -42,7 +45,7 @@ pub struct LookArgs {
     #[allow(missing_docs, reason = "documented at its type")]
     #[command(flatten)]
     pub database: DatabaseArgs,
-    /// Folder of this computer that has the migrations' files
+    /// Folder of this computer that has the migrations' files; else they are looked for in the application's image
     #[arg(long, value_name = "PATH")]
     pub migrations: Option<PathBuf>,
     /// Image for the helper pod, where one is needed: any with sh, tar and head that the node has or can pull

@@ -9,6 +9,7 @@ pub mod database;
 pub mod doctor;
 pub mod duration;
 pub mod events;
+pub mod force;
 pub mod history;
 pub mod keep;
 pub mod logs;
@@ -18,9 +19,11 @@ pub mod resume;
 pub mod rollback;
 pub mod run;
 pub mod scope;
+pub mod stamp;
 pub mod status;
 pub mod target;
 pub mod undo;
+pub mod unlock;
 pub mod vacuum;
 pub mod version;
 pub mod watch;
@@ -60,6 +63,9 @@ pub enum Command {
     Events(events::Args),
     Doctor(doctor::Args),
     Repair(repair::Args),
+    Force(force::Args),
+    Stamp(stamp::Args),
+    Unlock(unlock::Args),
     Run(run::Args),
     Rollback(rollback::Args),
     Resume(resume::Args),
@@ -81,7 +87,10 @@ impl Command {
             Self::Status(args) => (args.output.format, args.output.no_headers),
             Self::Events(args) => (args.output.format, args.output.no_headers),
             Self::Doctor(args) => (args.output.format, args.output.no_headers),
-            Self::Repair(args) => (args.output.format, false),
+            Self::Repair(repair::Args { how, .. })
+            | Self::Force(force::Args { how, .. })
+            | Self::Stamp(stamp::Args { how, .. })
+            | Self::Unlock(unlock::Args { how, .. }) => (how.output.format, false),
             Self::Run(args) => (args.job.output.format, false),
             Self::Rollback(args) => (args.job.output.format, false),
             Self::Resume(args) => (args.output.format, false),

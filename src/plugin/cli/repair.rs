@@ -27,14 +27,13 @@ Examples:
   kubectl dbmig repair deploy/shop --to 3 --force
 
   # Free the lock of a migration that is gone for sure
-  kubectl dbmig repair deploy/shop --unlock --force")]
+  kubectl dbmig repair deploy/shop --unlock --force
+
+As other tools call it: `force TARGET VERSION`, `stamp TARGET VERSION`, `unlock TARGET`.")]
 pub struct Args {
     /// What to work on: NAME of a pod, TYPE/NAME or TYPE NAME (pod, sts, deploy, job, … and their short names)
     #[arg(required = true, num_args = 1..=2, value_names = ["TYPE/NAME"])]
     pub target: Vec<String>,
-    #[allow(missing_docs, reason = "documented at its type")]
-    #[command(flatten)]
-    pub look: LookArgs,
     /// Of the repairs that are proposed, the one after which the database is at this version; none for no migration at all
     #[arg(long, value_name = "VERSION", group = "wish")]
     pub to: Option<String>,
@@ -44,6 +43,17 @@ pub struct Args {
     /// Free the migration lock, and do nothing else
     #[arg(long, group = "wish")]
     pub unlock: bool,
+    #[allow(missing_docs, reason = "documented at its type")]
+    #[command(flatten)]
+    pub how: HowArgs,
+}
+
+/// How a repair is done; the same for `repair` and for the words of other tools that stand for one.
+#[derive(clap::Args, Clone)]
+pub struct HowArgs {
+    #[allow(missing_docs, reason = "documented at its type")]
+    #[command(flatten)]
+    pub look: LookArgs,
     /// The bookkeeping table that is meant, where a database has several
     #[arg(long, value_name = "NAME")]
     pub table: Option<String>,

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::ArgGroup;
 
-use super::doctor::LookArgs;
+use super::database::DatabaseArgs;
 use super::duration;
 use super::output::FormatArg;
 
@@ -61,9 +61,15 @@ pub struct JobArgs {
     /// Another image for the container that migrates
     #[arg(long, value_name = "IMAGE")]
     pub image: Option<String>,
+    /// Container that migrates; else the one of the annotation kubectl.kubernetes.io/default-container, one named after migrations, or the first that is no known sidecar
+    #[arg(short, long, value_name = "NAME")]
+    pub container: Option<String>,
     #[allow(missing_docs, reason = "documented at its type")]
     #[command(flatten)]
-    pub look: LookArgs,
+    pub database: DatabaseArgs,
+    /// Image for the helper pod, where one is needed to ask the database: any with sh, tar and head that the node has or can pull
+    #[arg(long, value_name = "IMAGE", env = "DBMIG_HELPER_IMAGE", default_value = crate::cluster::helper::IMAGE)]
+    pub helper_image: String,
     /// How long pods may take to start or to stop; the migration itself may take as long as it likes
     #[arg(long, value_name = "DURATION", default_value = "5m", value_parser = duration::parse)]
     pub timeout: Duration,

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use k8s_openapi::api::core::v1::{Container, Pod};
+use k8s_openapi::api::core::v1::{Container, Pod, Volume, VolumeMount};
 use kube::api::{Api, DeleteParams, PostParams};
 use serde_json::{Value, json};
 
@@ -33,15 +33,23 @@ pub struct ImagePod {
 }
 
 impl ImagePod {
-    /// Starts a pod of the image that a container uses, on the node where it is present.
+    /// Starts a pod of the image that a container of a pod uses, on the node where it is present; the ConfigMaps that the
+    /// container has as files are there too.
     ///
     /// # Errors
     /// Says why it does not start; nothing is left behind.
-    pub async fn start(cluster: &Cluster, stop: &Stop, helper: &Helper, container: &Container, arch: &str) -> Result<Self> {
+    pub async fn start(
+        cluster: &Cluster,
+        stop: &Stop,
+        helper: &Helper,
+        volumes: &[Volume],
+        container: &Container,
+        arch: &str,
+    ) -> Result<Self> {
         let (name, namespace) = (format!("{}-image", helper.name), helper.namespace.clone());
         let pods: Api<Pod> = Api::namespaced(cluster.client.clone(), &namespace);
         let payload = Payload::for_arch(arch)?;
-        let pod = serde_json::from_value(manifest(helper, &name, container, &payload.path(WORK)))
+        let pod = serde_json::from_value(manifest(helper, &name, volumes, container, &payload.path(WORK)))
             .map_err(|error| Failure::failed(format!("cannot describe the pod that reads the image: {error}")))?;
         pods.create(&PostParams::default(), &pod).await.map_err(|error| translate(&error, &format!("create pod/{name}")))?;
         let pod = Self::load(cluster, stop, &name, &namespace, arch).await;
@@ -88,8 +96,13 @@ async fn wait_for(cluster: &Cluster, stop: &Stop, namespace: &str, name: &str, c
     .await
 }
 
-fn manifest(helper: &Helper, name: &str, container: &Container, path: &str) -> Value {
-    let mount = json!([{"name": "dbmig-work", "mountPath": WORK}]);
+fn manifest(helper: &Helper, name: &str, volumes: &[Volume], container: &Container, path: &str) -> Value {
+    let work = json!({"name": "dbmig-work", "mountPath": WORK});
+    let is_config = |mount: &&VolumeMount| volumes.iter().any(|volume| volume.name == mount.name && volume.config_map.is_some());
+    let mounted: Vec<&VolumeMount> = container.volume_mounts.iter().flatten().filter(is_config).collect();
+    let mounts: Vec<Value> = mounted.iter().map(|mount| json!(mount)).chain([work.clone()]).collect();
+    let configs = volumes.iter().filter(|volume| mounted.iter().any(|mount| mount.name == volume.name));
+    let all: Vec<Value> = configs.map(|volume| json!(volume)).chain([json!({"name": "dbmig-work", "emptyDir": {}})]).collect();
     let security = json!({"allowPrivilegeEscalation": false, "capabilities": {"drop": ["ALL"]}});
     // Whole only when it answers for itself: a part of it could not.
     let wait = format!("until {path} hash >/dev/null 2>&1; do sleep 0.1; done; sleep 0.3");
@@ -109,15 +122,15 @@ fn manifest(helper: &Helper, name: &str, container: &Container, path: &str) -> V
             "tolerations": [{"operator": "Exists"}],
             "imagePullSecrets": helper.pull_secrets.iter().map(|name| json!({"name": name})).collect::<Vec<_>>(),
             "securityContext": helper.pod_security(),
-            "volumes": [{"name": "dbmig-work", "emptyDir": {}}],
+            "volumes": all,
             "initContainers": [{
                 "name": LOADER, "image": helper.image, "imagePullPolicy": "IfNotPresent", "command": ["sh", "-c", wait],
-                "securityContext": security, "volumeMounts": mount,
+                "securityContext": security, "volumeMounts": [work],
             }],
             "containers": [{
                 "name": IMAGE, "image": container.image, "imagePullPolicy": "IfNotPresent",
                 "command": [path, "hold", HOLD_SECONDS.to_string()],
-                "securityContext": security, "volumeMounts": mount,
+                "securityContext": security, "volumeMounts": mounts,
             }],
         },
     })

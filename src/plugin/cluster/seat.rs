@@ -39,6 +39,11 @@ impl Seat {
         self.roots.iter().map(|(_, root)| root.clone()).collect()
     }
 
+    /// The volumes, and the folders in which the agent sees them.
+    pub fn volumes(&self) -> impl Iterator<Item = (&Mount, &str)> {
+        self.roots.iter().map(|(mount, root)| (mount, root.as_str()))
+    }
+
     /// The mount and the path within its volume of a path that the agent sees.
     #[must_use]
     pub fn locate(&self, path: &str) -> Option<(&Mount, String)> {

@@ -10,6 +10,7 @@ use super::error::{Context as _, found};
 use super::kind::{Kind, TargetRef};
 use super::names::{self, Name};
 use super::owner::{Owner, owner_of};
+use super::pods::is_ready;
 use super::workload_pods;
 use crate::failure::{Failure, Result};
 
@@ -83,11 +84,6 @@ fn choose(mut pods: Vec<Pod>, asked: &TargetRef, notices: &mut Vec<String>) -> R
         notices.push(format!("Found {count} pods, using pod/{}", pod.name_any()));
     }
     Ok(pod)
-}
-
-fn is_ready(pod: &Pod) -> bool {
-    let conditions = pod.status.iter().flat_map(|status| status.conditions.iter().flatten());
-    conditions.into_iter().any(|condition| condition.type_ == "Ready" && condition.status == "True")
 }
 
 const DEFAULT_CONTAINER: &str = "kubectl.kubernetes.io/default-container";

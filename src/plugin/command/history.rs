@@ -25,7 +25,7 @@ pub async fn run(ctx: &Context, args: Args) -> Result<Exit> {
     let session = &Session::begin(ctx).await?;
     let target = (!args.target.is_empty()).then(|| args.target.join("/"));
     let target = target.as_deref();
-    let store = Store::new(session.cluster.client.clone(), &session.cluster.namespace, "");
+    let store = Store::in_namespace(&session.cluster, &session.cluster.namespace);
     let mut operations = store.list(None).await?;
     if let Some(target) = target {
         let wanted = target.strip_prefix("pod/").unwrap_or(target);
@@ -44,7 +44,7 @@ pub async fn run(ctx: &Context, args: Args) -> Result<Exit> {
 async fn of_target(session: &Session, args: &Args, operations: Vec<Record>) -> Result<Exit> {
     let asked = TargetRef::parse(&args.target)?;
     let mut hindrances = Vec::new();
-    let databases = doctor::look(session, &asked, &args.look, &mut hindrances).await?;
+    let databases = doctor::look(session, &asked, &args.look, "", &mut hindrances).await?;
     // What is wrong is `doctor`'s to say; here only what is missing from the list.
     let reached = databases.iter().any(|database| database.reached);
     for finding in hindrances.iter().filter(|_| !reached) {
@@ -59,7 +59,7 @@ async fn of_target(session: &Session, args: &Args, operations: Vec<Record>) -> R
 /// # Errors
 /// `Usage` when there is none of that id.
 pub(super) async fn load(session: &Session, id: &str) -> Result<Record> {
-    Store::new(session.cluster.client.clone(), &session.cluster.namespace, "").load(id).await
+    Store::in_namespace(&session.cluster, &session.cluster.namespace).load(id).await
 }
 
 /// Migrations of a target's databases, and the operations on it.

@@ -1,9 +1,8 @@
-//! Whether the holder of a migration lock still lives: the pod behind a host name or an address. Reads only.
+//! Whether the holder of a migration lock still lives: judged by the pod behind a host name or an address. Reads only.
 
 use k8s_openapi::api::core::v1::Pod;
-use kube::api::ListParams;
-use kube::{Api, ResourceExt as _};
 
+use super::neighbours::{Neighbours, Sighting, is_over};
 use crate::cluster::Cluster;
 use crate::cluster::pods::statuses;
 use crate::cluster::target::Target;
@@ -16,53 +15,54 @@ pub(super) async fn judge(cluster: &Cluster, target: &Target, locks: impl Iterat
     if traceable.is_empty() {
         return;
     }
-    let api: Api<Pod> = Api::namespaced(cluster.client.clone(), &target.namespace);
-    let Ok(pods) = api.list(&ListParams::default()).await else { return };
+    let Some(pods) = Neighbours::of(cluster, &target.namespace).await else { return };
     for lock in &mut traceable {
-        lock.fate = fate(&pods.items, target, lock);
+        lock.fate = fate(&pods, target, lock).await;
     }
 }
 
-fn fate(pods: &[Pod], target: &Target, lock: &Lock) -> Fate {
-    let pod = pods.iter().find(|pod| is_holder(pod, lock));
-    match (pod, &lock.kind) {
-        (Some(pod), _) => of_pod(pod, lock),
-        (None, LockKind::Row { .. }) => gone(target, lock),
-        // The server has the session; whoever is behind it may be outside this namespace.
-        (None, LockKind::Session { .. }) => Fate::Unknown,
+/// A row that names a host is judged by it alone: the address behind it may have been given to another pod since.
+async fn fate(pods: &Neighbours<'_>, target: &Target, lock: &Lock) -> Fate {
+    let (sighting, sought) = match (&lock.holder.host, &lock.holder.address) {
+        (Some(host), _) => (pods.by_host(host).await, host),
+        (None, Some(address)) => (pods.by_address(address).await, address),
+        (None, None) => return Fate::Unknown(None),
+    };
+    match sighting {
+        Sighting::Pod(pod) => of_pod(&pod, &pods.name(&pod), lock),
+        Sighting::Unseen(_) if was_of_workload(target, lock) => Fate::Dead(gone(target, sought)),
+        Sighting::Unseen(why) => Fate::Unknown(Some(why)),
+        Sighting::Nowhere if was_of_workload(target, lock) => Fate::Dead(gone(target, sought)),
+        Sighting::Nowhere => Fate::Unknown(Some(format!(
+            "no pod of this cluster has {sought}: it may be a proxy's, or a computer's outside of it"
+        ))),
     }
 }
 
-fn is_holder(pod: &Pod, lock: &Lock) -> bool {
-    let ip = pod.status.as_ref().and_then(|status| status.pod_ip.as_deref());
-    let by_address = ip.is_some() && ip == lock.holder.address.as_deref();
-    by_address || lock.holder.host.as_ref() == Some(&pod.name_any())
-}
-
-fn of_pod(pod: &Pod, lock: &Lock) -> Fate {
-    let name = pod.name_any();
+fn of_pod(pod: &Pod, name: &str, lock: &Lock) -> Fate {
     let phase = pod.status.as_ref().and_then(|status| status.phase.clone()).unwrap_or_default();
-    if matches!(phase.as_str(), "Succeeded" | "Failed") {
-        return Fate::Dead(format!("pod/{name} is {phase}"));
+    if is_over(pod) {
+        return Fate::Dead(format!("{name} is {phase}"));
     }
     let runs = statuses(pod).any(|status| status.state.as_ref().is_some_and(|state| state.running.is_some()));
     match &lock.kind {
-        LockKind::Row { .. } if !runs => Fate::Dead(format!("no container of pod/{name} runs")),
-        LockKind::Row { .. } | LockKind::Session { .. } => Fate::Alive(format!("pod/{name} is {phase}")),
+        LockKind::Row { .. } if !runs => Fate::Dead(format!("no container of {name} runs")),
+        LockKind::Row { .. } | LockKind::Session { .. } => Fate::Alive(format!("{name} is {phase}")),
     }
 }
 
+fn gone(target: &Target, host: &str) -> String {
+    format!("there is no pod/{host} in namespace {} any more", target.namespace)
+}
+
 /// A host that is named like the pods of this workload was one of them; any other may be a computer somewhere.
-fn gone(target: &Target, lock: &Lock) -> Fate {
-    let Some(host) = &lock.holder.host else { return Fate::Unknown };
+fn was_of_workload(target: &Target, lock: &Lock) -> bool {
+    let Some(host) = lock.holder.host.as_ref().filter(|_| matches!(lock.kind, LockKind::Row { .. })) else { return false };
     let family = target.pod.metadata.generate_name.clone().unwrap_or_else(|| target.pod_name());
     let workload = family.trim_end_matches('-');
     // Behind the name of the workload: a hash of the template and of the pod, or an ordinal.
     let workload = workload.rsplit_once('-').map_or(workload, |(workload, _)| workload);
-    match host.starts_with(&format!("{workload}-")) {
-        true => Fate::Dead(format!("there is no pod/{host} in namespace {} any more", target.namespace)),
-        false => Fate::Unknown,
-    }
+    host.starts_with(&format!("{workload}-"))
 }
 
 #[cfg(test)]
@@ -78,16 +78,13 @@ mod tests {
         .unwrap()
     }
 
-    fn session(address: &str) -> Lock {
-        let holder = Holder { address: Some(address.to_owned()), ..Holder::default() };
-        Lock { kind: LockKind::Session { id: 1, began: None }, holder, since: None, fate: Fate::Unknown }
-    }
-
     #[test]
-    fn a_holder_is_known_by_its_address_and_judged_by_its_pod() {
-        let running = pod("Running", &json!({"running": {}}));
-        assert!(is_holder(&running, &session("10.1.2.3")) && !is_holder(&running, &session("10.1.2.4")));
-        assert!(matches!(of_pod(&running, &session("10.1.2.3")), Fate::Alive(_)));
-        assert!(matches!(of_pod(&pod("Failed", &json!({"terminated": {"exitCode": 1}})), &session("10.1.2.3")), Fate::Dead(_)));
+    fn a_session_is_judged_by_its_pod() {
+        let holder = Holder { address: Some("10.1.2.3".to_owned()), ..Holder::default() };
+        let kind = LockKind::Session { id: 1, began: None };
+        let lock = Lock { kind, holder, since: None, fate: Fate::default() };
+        let judged = |phase: &str, state: serde_json::Value| of_pod(&pod(phase, &state), "pod/x", &lock);
+        assert!(matches!(judged("Running", json!({"running": {}})), Fate::Alive(_)));
+        assert!(matches!(judged("Failed", json!({"terminated": {"exitCode": 1}})), Fate::Dead(_)));
     }
 }

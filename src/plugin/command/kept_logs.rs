@@ -42,7 +42,7 @@ pub(super) async fn keep(run: &Run, pods: &[Pod]) {
     if pods.is_empty() {
         return;
     }
-    let store = Store::new(run.cluster.client.clone(), &run.namespace, "");
+    let store = Store::in_namespace(&run.cluster, &run.namespace);
     let logs = last_said(&run.cluster.client, pods, MOST_LINES).await;
     if logs.is_empty() {
         return;
@@ -86,7 +86,7 @@ pub(super) async fn last_said(client: &kube::Client, pods: &[Pod], lines: i64) -
 /// # Errors
 /// When they can't be read, or are damaged.
 pub(super) async fn of_gone(cluster: &Cluster, record: &Record) -> Result<Vec<Kept>> {
-    let store = Store::new(cluster.client.clone(), &record.namespace, "");
+    let store = Store::in_namespace(cluster, &record.namespace);
     let pods: Api<Pod> = Api::namespaced(cluster.client.clone(), &record.namespace);
     let everything = ListParams::default();
     let (logs, pods) = tokio::join!(attached(&store, &record.id), pods.list_metadata(&everything));

@@ -57,7 +57,7 @@ impl Names for LiveNames {
 
     fn operations(&self) -> Vec<String> {
         self.ask(|cluster| async move {
-            let store = Store::new(cluster.client.clone(), &cluster.namespace, "");
+            let store = Store::in_namespace(&cluster, &cluster.namespace);
             store.list(None).await.unwrap_or_default().into_iter().map(|record| record.id).collect()
         })
     }

@@ -12,6 +12,7 @@ mod kept_logs;
 mod live_names;
 pub mod logs;
 mod migrations;
+mod neighbours;
 mod operation;
 mod reach;
 pub mod repair;
@@ -69,7 +70,10 @@ pub fn dispatch(command: Command, ctx: &Context) -> Result<Exit> {
         Command::Logs(args) => on_one_thread(ctx, logs::run(ctx, args)),
         Command::Status(args) => on_one_thread(ctx, status::run(ctx, args)),
         Command::Doctor(args) => on_runtime(ctx, doctor::run(ctx, args)),
-        Command::Repair(args) => on_runtime(ctx, repair::run(ctx, args)),
+        Command::Repair(args) => on_runtime(ctx, repair::run(ctx, args.try_into())),
+        Command::Force(args) => on_runtime(ctx, repair::run(ctx, args.try_into())),
+        Command::Stamp(args) => on_runtime(ctx, repair::run(ctx, args.try_into())),
+        Command::Unlock(args) => on_runtime(ctx, repair::run(ctx, args.try_into())),
         Command::Events(args) => on_one_thread(ctx, events::run(ctx, args)),
         Command::Run(args) => on_runtime(ctx, run::run(ctx, args)),
         Command::Rollback(args) => on_runtime(ctx, run::roll_back(ctx, args)),

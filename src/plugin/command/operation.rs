@@ -227,7 +227,7 @@ fn plan(record: &Record, database: Option<Named>) -> Result<Plan> {
 /// `Usage` when there is none, or more than one.
 pub(super) async fn only_one(session: &Session, verb: &str, fits: impl Fn(&Record) -> bool) -> Result<Record> {
     let namespace = &session.cluster.namespace;
-    let store = Store::new(session.cluster.client.clone(), namespace, "");
+    let store = Store::in_namespace(&session.cluster, namespace);
     let mut fitting: Vec<Record> = store.list(None).await?.into_iter().filter(fits).collect();
     match (fitting.pop(), fitting.len()) {
         (Some(record), 0) => Ok(record),

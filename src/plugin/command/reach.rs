@@ -3,6 +3,7 @@
 use super::session::Session;
 use crate::cli::doctor::LookArgs;
 use crate::cluster::Cluster;
+use crate::cluster::agent::Agent;
 use crate::cluster::helper::Helper;
 use crate::cluster::kind::TargetRef;
 use crate::cluster::seat::{Leaves, Seat};
@@ -80,6 +81,26 @@ impl Reach {
     pub(super) fn volume(&self, found: &Found) -> Option<&Source> {
         let Location::File(path) = &found.location else { return None };
         self.seat.locate(path).map(|(mount, _)| &mount.source)
+    }
+
+    /// Our binary in a container of the pod, where it is there already.
+    pub(super) fn inside(&self, container: &str) -> Option<&Agent> {
+        (self.seat.in_container && self.target.container == container).then_some(&self.seat.agent)
+    }
+
+    /// Our binary beside the pod's volumes.
+    pub(super) fn agent(&self) -> &Agent {
+        &self.seat.agent
+    }
+
+    /// The pod's durable volumes, and the folders in which [`Reach::agent`] sees them.
+    pub(super) fn volumes(&self) -> impl Iterator<Item = (&Mount, &str)> {
+        self.seat.volumes()
+    }
+
+    /// What a pod beside this one is called and how it is started; not that there is one.
+    pub(super) fn helper(&self) -> &Helper {
+        &self.helper
     }
 
     /// Opens one of them. A server is reached by way of a container of the pod that runs, if there is one: a sidecar may listen

@@ -9,11 +9,32 @@ use crate::failure::{Failure, Result};
 use crate::observe::{MIGRATION, Scope, migrations};
 use crate::plan::{Record, Store};
 
+/// What is meant where nothing was named and several things migrate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Several {
+    /// One of them: which, a person says.
+    Ask,
+    /// All of them.
+    Take,
+}
+
 /// Finds what is meant. Without a target: what dbmig works on now, else what migrates; asks where there are several.
 ///
 /// # Errors
 /// Nothing of that name; nothing to look at; several things and nobody to ask.
 pub(super) async fn find(session: &Session, typed: &ScopeArgs) -> Result<Scope> {
+    found(session, typed, Several::Ask).await
+}
+
+/// The same, and all that migrates where nothing was named.
+///
+/// # Errors
+/// As [`find`], but nobody is asked.
+pub(super) async fn find_all(session: &Session, typed: &ScopeArgs) -> Result<Scope> {
+    found(session, typed, Several::Take).await
+}
+
+async fn found(session: &Session, typed: &ScopeArgs, several: Several) -> Result<Scope> {
     let cluster = &session.cluster;
     let namespace = (!typed.all_namespaces).then(|| cluster.namespace.clone());
     if let Some(selector) = &typed.selector {
@@ -24,7 +45,7 @@ pub(super) async fn find(session: &Session, typed: &ScopeArgs) -> Result<Scope> 
     }
     match namespace {
         None => Ok(Scope::migrations(None)),
-        Some(namespace) => session.stop.interruptible(unnamed(session, &namespace)).await?,
+        Some(namespace) => session.stop.interruptible(unnamed(session, &namespace, several)).await?,
     }
 }
 
@@ -51,7 +72,7 @@ async fn of_target(session: &Session, words: &[String]) -> Result<Scope> {
     }
 }
 
-async fn unnamed(session: &Session, namespace: &str) -> Result<Scope> {
+async fn unnamed(session: &Session, namespace: &str, many: Several) -> Result<Scope> {
     let cluster = &session.cluster;
     // Who may not read records may still look at Jobs.
     let unfinished = store(session).unfinished(None).await.unwrap_or_default();
@@ -72,6 +93,7 @@ async fn unnamed(session: &Session, namespace: &str) -> Result<Scope> {
             session.ui.say(&format!("looking at {only}"));
             Scope::of_target(cluster, only).await
         }
+        _ if many == Several::Take && unfinished.is_empty() => Ok(Scope::migrations(Some(namespace.to_owned()))),
         several => {
             let shown: Vec<String> = several.iter().map(|(shown, _)| shown.clone()).collect();
             let index = session.ui.choose(&session.stop, "Which one?", &shown, "TYPE/NAME").await?;
@@ -86,5 +108,5 @@ fn watched(record: &Record) -> Result<TargetRef> {
 }
 
 fn store(session: &Session) -> Store {
-    Store::new(session.cluster.client.clone(), &session.cluster.namespace, "")
+    Store::in_namespace(&session.cluster, &session.cluster.namespace)
 }

@@ -29,6 +29,14 @@ impl Session {
         }
         Ok(Self { cluster, ui: ctx.ui.clone(), stop: ctx.stop.clone() })
     }
+
+    /// The same with another namespace in force.
+    #[must_use]
+    pub(super) fn within(&self, namespace: &str) -> Self {
+        let mut cluster = self.cluster.clone();
+        namespace.clone_into(&mut cluster.namespace);
+        Self { cluster, ui: self.ui.clone(), stop: self.stop.clone() }
+    }
 }
 
 /// What was typed, as the cluster side takes it.

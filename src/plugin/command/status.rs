@@ -6,11 +6,10 @@ use serde::Serialize;
 use super::Context;
 use super::scope;
 use super::session::Session;
-use crate::cli::scope::ScopeArgs;
 use crate::cli::status::Args;
 use crate::exit::Exit;
 use crate::failure::Result;
-use crate::observe::{ClaimRow, Facts, JobRow, Observer, PodRow, Standing, Verdict, WorkloadRow};
+use crate::observe::{ClaimRow, Facts, JobRow, Observer, PodRow, Scope, Standing, Verdict, WorkloadRow};
 use crate::ui::human::age;
 use crate::ui::{Report, Table};
 
@@ -20,7 +19,7 @@ use crate::ui::{Report, Table};
 /// Nothing of that name, or the server does not answer.
 pub async fn run(ctx: &Context, args: Args) -> Result<Exit> {
     let session = &Session::begin(ctx).await?;
-    let mut observer = look(session, &args.scope).await?;
+    let mut observer = look(session, scope::find(session, &args.scope).await?).await?;
     let mut last = Status::of(observer.facts());
     show(session, &last)?;
     if args.watch {
@@ -30,8 +29,7 @@ pub async fn run(ctx: &Context, args: Args) -> Result<Exit> {
 }
 
 /// Looks at everything once, how full the volumes are included, and says what this user may not see.
-pub(super) async fn look(session: &Session, typed: &ScopeArgs) -> Result<Observer> {
-    let scope = scope::find(session, typed).await?;
+pub(super) async fn look(session: &Session, scope: Scope) -> Result<Observer> {
     let mut observer = Observer::begin(&session.cluster, scope, None).await?;
     session.stop.interruptible(observer.complete()).await?;
     session.stop.interruptible(observer.measured()).await?;

@@ -1,5 +1,6 @@
 //! How a database is asked, whatever it is and wherever it runs.
 
+pub mod blocked;
 mod dialect;
 pub mod find;
 pub mod mysql;

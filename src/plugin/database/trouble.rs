@@ -36,6 +36,26 @@ pub enum Trouble {
     Other,
 }
 
+impl Trouble {
+    /// In words, as a sentence without a full stop; empty where the server's own words have to do.
+    #[must_use]
+    pub fn in_words(self) -> &'static str {
+        match self {
+            Self::UnknownHost => "the pod's name service does not know its host",
+            Self::Refused => "nothing listens there",
+            Self::NoRoute => "there is no way to it from the pod",
+            Self::TimedOut => "it does not answer; a NetworkPolicy or a firewall may be in the way",
+            Self::Tls => "TLS does not come about as the URL wants it",
+            Self::Login => "it refuses the user or the password",
+            Self::NoDatabase => "the server has no such database, or not for this user",
+            Self::TooMany => "the server has no connection left",
+            Self::NotReady => "the server is starting, stopping or recovering",
+            Self::Lost => "the connection broke before anything could be learnt",
+            Self::Other => "",
+        }
+    }
+}
+
 /// A database that could not be reached, and why.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Unreached {

@@ -59,7 +59,7 @@ impl Books for EfCore {
         for row in read(database, table, &["timestamp"], "LIMIT 10").await? {
             let kind = LockKind::Row { table: table.clone(), rows: 1 };
             let since = row.into_iter().next().flatten().map(|since| since.replacen(' ', "T", 1));
-            state.locks.push(Lock { kind, holder: Holder::default(), since, fate: Fate::Unknown });
+            state.locks.push(Lock { kind, holder: Holder::default(), since, fate: Fate::default() });
         }
         Ok(())
     }

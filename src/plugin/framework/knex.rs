@@ -56,7 +56,7 @@ impl Books for Knex {
         let rows = read(database, table, &["is_locked"], "LIMIT 10").await?;
         if rows.len() > 1 || rows.iter().any(|row| is_true(row.first().and_then(Option::as_ref))) {
             let kind = LockKind::Row { table: table.clone(), rows: rows.len() as u64 };
-            state.locks.push(Lock { kind, holder: Holder::default(), since: None, fate: Fate::Unknown });
+            state.locks.push(Lock { kind, holder: Holder::default(), since: None, fate: Fate::default() });
         }
         Ok(())
     }

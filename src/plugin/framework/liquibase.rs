@@ -101,7 +101,7 @@ impl Books for Liquibase {
 fn lock(table: &Table, row: Vec<Option<String>>) -> Lock {
     let mut row = row.into_iter().skip(1);
     let (since, text) = (row.next().flatten(), row.next().flatten());
-    Lock { kind: LockKind::Row { table: table.clone(), rows: 1 }, holder: holder(text), since, fate: Fate::Unknown }
+    Lock { kind: LockKind::Row { table: table.clone(), rows: 1 }, holder: holder(text), since, fate: Fate::default() }
 }
 
 /// `keeper-6f7b#prod (10.1.2.3)`: the host's name, a description that somebody chose, an address.

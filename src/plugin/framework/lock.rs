@@ -88,7 +88,7 @@ fn of_postgres(row: Row) -> Option<Held> {
         (None, _) => Key::Relation("ShareUpdateExclusiveLock"),
     };
     let holder = Holder { address, user, application, doing, ..Holder::default() };
-    let lock = Lock { kind: LockKind::Session { id, began }, holder, since, fate: Fate::Unknown };
+    let lock = Lock { kind: LockKind::Session { id, began }, holder, since, fate: Fate::default() };
     Some(Held { key, table: schema.zip(table), lock })
 }
 
@@ -117,7 +117,7 @@ fn of_mysql(row: Row) -> Option<Lock> {
     let [_, user, host, doing, since] = <[Option<String>; 5]>::try_from(row).ok()?;
     let address = host.map(|host| host.rsplit_once(':').map_or(host.clone(), |(address, _)| address.to_owned()));
     let holder = Holder { address, user, doing, ..Holder::default() };
-    Some(Lock { kind: LockKind::Session { id, began: None }, holder, since, fate: Fate::Unknown })
+    Some(Lock { kind: LockKind::Session { id, began: None }, holder, since, fate: Fate::default() })
 }
 
 /// Keys of the frameworks that need nothing but the database's name.

@@ -19,6 +19,7 @@
 mod alembic;
 mod atlas;
 mod available;
+mod checksum;
 mod compare;
 mod django;
 pub mod down;
@@ -34,6 +35,7 @@ mod laravel;
 mod liquibase;
 mod lock;
 pub mod log;
+mod places;
 mod prisma;
 mod repair;
 mod sequelize;
@@ -48,6 +50,7 @@ use async_trait::async_trait;
 
 use self::alembic::Graph;
 pub use self::effect::weigh;
+pub use self::places::Places;
 use self::repair::release;
 pub use self::repair::{Evidence, Remedy, Repair, Rows, Safety};
 pub use self::state::{Applied, Available, Before, Effect, Failed, Fate, Finding, Holder, Level, Lock, LockKind, Script, State};

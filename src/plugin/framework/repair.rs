@@ -4,6 +4,7 @@ use dbmig_wire::Change;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::checksum::{Sums, sums};
 use super::{Available, Effect, Failed, Fate, Framework, Graph, Lock, LockKind, Script, Table};
 use crate::database::Dialect;
 
@@ -14,6 +15,8 @@ pub struct Evidence {
     pub available: Option<Vec<Available>>,
     /// Alembic's revisions.
     pub(super) graph: Option<Graph>,
+    /// Checksums of the files.
+    pub(super) sums: Sums,
 }
 
 impl Evidence {
@@ -22,7 +25,8 @@ impl Evidence {
     pub fn of(framework: Framework, scripts: &[Script]) -> Self {
         let available = Some(framework.books().available(scripts)).filter(|available| !available.is_empty());
         let graph = (framework == Framework::Alembic).then(|| Graph::parse(scripts)).filter(|graph| !graph.is_empty());
-        Self { available, graph }
+        let sums = available.as_ref().map(|available| sums(framework, available, scripts)).unwrap_or_default();
+        Self { available, graph, sums }
     }
 }
 
@@ -169,8 +173,8 @@ pub(super) fn release(lock: &Lock, free: impl FnOnce(&Table, u64, &Lock) -> Reme
             let risk = "its holder lives: two migrations would run at once, or the one that runs now be cut off".to_owned();
             (because.clone(), Safety::Force(risk))
         }
-        Fate::Unknown => (
-            "right only if no migration is running".to_owned(),
+        Fate::Unknown(why) => (
+            why.iter().fold("right only if no migration is running".to_owned(), |because, why| format!("{because}; {why}")),
             Safety::Force("nothing proves that the lock's holder is gone".to_owned()),
         ),
     };

@@ -28,6 +28,8 @@ pub struct State {
     pub locks: Vec<Lock>,
     /// Migrations that are there to be applied and are not; `None` until [`State::compare`] was given a list.
     pub pending: Option<Vec<Available>>,
+    /// Applied migrations whose files are not what was applied, by their checksums; empty as long as no files are known.
+    pub changed: Vec<String>,
     /// What else was noticed while reading.
     pub notes: Vec<Finding>,
 }
@@ -182,16 +184,21 @@ pub struct Holder {
 }
 
 /// Whether a lock's holder still lives.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase", tag = "fate", content = "because")]
 pub enum Fate {
-    /// Nobody looked, or it can't be told.
-    #[default]
-    Unknown,
+    /// Nobody looked, or it can't be told; why, where that is known.
+    Unknown(Option<String>),
     /// It lives, and here is how that is known.
     Alive(String),
     /// It is gone, and here is how that is known.
     Dead(String),
+}
+
+impl Default for Fate {
+    fn default() -> Self {
+        Self::Unknown(None)
+    }
 }
 
 /// Something worth a person's attention.
@@ -258,8 +265,8 @@ impl Finding {
 
 impl State {
     pub(super) fn new(framework: Framework, table: Table) -> Self {
-        let (applied, heads, failed, locks, notes) = Default::default();
-        Self { framework, table, unreadable: None, count: 0, applied, heads, failed, locks, pending: None, notes }
+        let (applied, heads, failed, locks, changed, notes) = Default::default();
+        Self { framework, table, unreadable: None, count: 0, applied, heads, failed, locks, pending: None, changed, notes }
     }
 
     /// In words: `golang-migrate, version 4, dirty`.
@@ -282,6 +289,9 @@ impl State {
         }));
         if !self.locks.is_empty() {
             words.push("locked".to_owned());
+        }
+        if !self.changed.is_empty() {
+            words.push(format!("{} changed since", self.changed.len()));
         }
         if let Some(pending) = self.pending.as_ref().filter(|pending| !pending.is_empty()) {
             words.push(format!("{} pending", pending.len()));
@@ -333,13 +343,24 @@ impl State {
         let (level, evidence) = match &lock.fate {
             Fate::Alive(because) => (Level::Attention, Some(because.clone())),
             Fate::Dead(because) => (Level::Broken, Some(because.clone())),
-            Fate::Unknown => (Level::Broken, None),
+            Fate::Unknown(because) => (Level::Broken, because.clone()),
         };
         Finding { evidence, ..Finding::new(level, what).next(REPAIR) }
     }
 
+    /// Whether some of these files may be its migrations: one of them is written down, or nothing is yet.
+    #[must_use]
+    pub fn is_known_by(&self, evidence: &Evidence) -> bool {
+        let Some(available) = &evidence.available else { return evidence.graph.is_some() };
+        let failed = self.failed.iter().map(|failed| &failed.id);
+        let mut written = self.applied.iter().map(|applied| &applied.id).chain(failed).peekable();
+        let nothing_yet = written.peek().is_none() && self.count == 0;
+        // A revision that none of the files has is what is wrong, and not that they are another's.
+        nothing_yet || evidence.graph.is_some() || written.any(|id| available.iter().any(|one| one.id == *id))
+    }
+
     /// Takes in which migrations there are: what is pending, what comes before a failed one, what is
-    /// applied and not there. Where more migrations are applied than were read, those that sort before the oldest that was
+    /// applied and not there, whose file is not what was applied. Where more migrations are applied than were read, those that sort before the oldest that was
     /// read count as applied. Once for a state.
     pub fn compare(&mut self, evidence: &Evidence) {
         match (&evidence.graph, &evidence.available) {
@@ -347,6 +368,7 @@ impl State {
             (None, Some(available)) => super::compare::compare(self, available),
             (None, None) => {}
         }
+        super::checksum::compare(self, &evidence.sums);
     }
 }
 

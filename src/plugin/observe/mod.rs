@@ -18,7 +18,7 @@ pub use incident::Incident;
 pub use logs::{Choice, Ending, Heard, Instance, Kept, Line, Role, Source, Start, gather, pack, read, unpack};
 pub use observer::{News, Observer};
 pub use pod::PodRow;
-pub use scope::{MIGRATION, Scope, migrations};
+pub use scope::{MIGRATION, Pods, Scope, migrations};
 pub use until::{Reached, Until};
 pub use usage::Usage;
 pub use verdict::{Standing, Verdict};

@@ -9,8 +9,8 @@ use k8s_openapi::api::core::v1::ConfigMap;
 use kube::api::{Api, DeleteParams, ListParams, PostParams};
 
 use super::record::Record;
-use crate::cluster::MANAGED_BY;
 use crate::cluster::error::{is_not_found, translate};
+use crate::cluster::{Cluster, MANAGED_BY};
 use crate::exit::Exit;
 use crate::failure::{Failure, Result};
 
@@ -39,6 +39,12 @@ impl Store {
     #[must_use]
     pub fn new(client: kube::Client, namespace: &str, writer: &str) -> Self {
         Self { api: Api::namespaced(client, namespace), writer: writer.to_owned() }
+    }
+
+    /// The records of a namespace, for who begins none: nobody has to be told from this process.
+    #[must_use]
+    pub fn in_namespace(cluster: &Cluster, namespace: &str) -> Self {
+        Self::new(cluster.client.clone(), namespace, "")
     }
 
     /// Writes a new record.

@@ -57,10 +57,19 @@ fn read_takes_the_first_folder_that_has_a_matching_file() {
     }
     let read = |names: &[&str]| {
         let folders = names.iter().map(|name| text(&folder(name))).collect();
-        let files = ask(Read { folders, suffix: ".up.sql".to_owned() }).unwrap();
+        let files = ask(Read { folders, suffix: ".up.sql".to_owned(), depth: 0 }).unwrap();
         files.into_iter().map(|file| (file.name, file.text)).collect::<Vec<_>>()
     };
     let of = |name: &str| (name.to_owned(), format!("text of {name}"));
     assert_eq!(read(&["absent", "a/x.txt", "a", "b", "c"]), [of("1.up.sql"), of("2.up.sql")]);
     assert_eq!(read(&["absent", "a"]), []);
+
+    // Folders within it, where that is asked for; hidden ones are another sight of the same files.
+    for below in ["b/2026_init", "b/..data"] {
+        fs::create_dir(folder(below)).unwrap();
+        fs::write(folder(below).join("0.up.sql"), "text of 0.up.sql").unwrap();
+    }
+    let deep = Read { folders: vec![text(&folder("b"))], suffix: ".up.sql".to_owned(), depth: 1 };
+    let names: Vec<String> = ask(deep).unwrap().into_iter().map(|file| file.name).collect();
+    assert_eq!(names, ["1.up.sql", "2.up.sql", "2026_init/0.up.sql"]);
 }

@@ -6,12 +6,12 @@ use serde_json::{Value, json};
 use super::postgres::{CLIENT, server};
 use crate::support::{Namespace, Run};
 
-fn object(run: &Run) -> Value {
+pub(super) fn object(run: &Run) -> Value {
     serde_json::from_str(&run.stdout).unwrap_or_else(|e| panic!("{e}: {}{}", run.stdout, run.stderr))
 }
 
 /// The one finding whose words have this.
-fn finding<'a>(diagnosis: &'a Value, words: &str) -> &'a Value {
+pub(super) fn finding<'a>(diagnosis: &'a Value, words: &str) -> &'a Value {
     let all = diagnosis["findings"].as_array().unwrap();
     let found = all.iter().find(|finding| finding["what"].as_str().unwrap().contains(words));
     found.unwrap_or_else(|| panic!("{words}: {all:#?}"))
@@ -24,15 +24,20 @@ async fn a_dirty_database_of_a_crash_looping_pod_is_diagnosed_and_left_as_it_is(
     let space = Namespace::new("doctor").await;
     space.volume("data", "32Mi");
     let file = space.folder("data").join("app.sqlite");
-    let sql = "CREATE TABLE schema_migrations (version uint64, dirty bool); INSERT INTO schema_migrations VALUES (4, 1);";
+    let sql = "CREATE TABLE schema_migrations (version uint64, dirty bool); INSERT INTO schema_migrations VALUES (4, 1);
+        CREATE TABLE users (id int);";
     Connection::open(&file).unwrap().execute_batch(sql).unwrap();
     let before = std::fs::read(&file).unwrap();
     space.has_account();
+    let scripts = json!({"1_users.up.sql": "CREATE TABLE users (id int)", "4_orders.up.sql": "CREATE TABLE orders (id int)",
+        "5_prices.up.sql": "CREATE TABLE prices (id int)"});
+    space.apply(&json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "scripts"}, "data": scripts}).to_string());
     space.apply(
         &json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "app"}, "spec": {"automountServiceAccountToken": false,
             "containers": [{"name": "main", "image": "busybox:1", "command": ["sh", "-c", DIRTY],
-                "volumeMounts": [{"name": "data", "mountPath": "/data"}]}],
-            "volumes": [{"name": "data", "persistentVolumeClaim": {"claimName": "data"}}]}})
+                "volumeMounts": [{"name": "data", "mountPath": "/data"}, {"name": "scripts", "mountPath": "/app/migrations"}]}],
+            "volumes": [{"name": "data", "persistentVolumeClaim": {"claimName": "data"}},
+                {"name": "scripts", "configMap": {"name": "scripts"}}]}})
         .to_string(),
     );
     let restarts = "jsonpath={.status.containerStatuses[0].restartCount}";
@@ -45,6 +50,12 @@ async fn a_dirty_database_of_a_crash_looping_pod_is_diagnosed_and_left_as_it_is(
     let diagnosis = object(&run);
     assert_eq!(diagnosis["databases"][0]["location"], "sqlite:/data/app.sqlite");
     assert_eq!(diagnosis["databases"][0]["states"][0]["framework"], "golang-migrate");
+    // The files of the image are read though nothing of it runs: what is pending, and what became of the one that failed.
+    let state = &diagnosis["databases"][0]["states"][0];
+    assert_eq!((&state["pending"][0]["id"], &state["failed"][0]["before"]["id"]), (&json!("5"), &json!("1")), "{state}");
+    assert_eq!(state["failed"][0]["effect"]["effect"], "notApplied", "{state}");
+    let files = diagnosis["databases"][0]["files"][0].as_str().unwrap();
+    assert_eq!(files, "golang-migrate: 3 files of migrations in /app/migrations of container main");
     finding(&diagnosis, "pod/app is ");
     let said = finding(&diagnosis, "migration 4 began and its end was never written down");
     assert!(said["evidence"].as_str().unwrap().contains("Dirty database version 4"), "{said}");
@@ -110,7 +121,11 @@ async fn a_server_is_asked_with_what_a_secret_says_and_its_troubles_are_findings
         assert!(rows.contains(&row), "{row:?}: {table}");
     }
 
-    for (secret, words) in [("wrong", "password authentication failed"), ("away", "nowhere")] {
+    for (secret, words) in [
+        ("wrong", "it refuses the user or the password"),
+        ("wrong", "password authentication failed"),
+        ("away", "the pod's name service does not know its host"),
+    ] {
         let run = ask(&["doctor", "app", "--database-from", &format!("secret/{secret}:url")]);
         assert_eq!(run.code, 3, "{}", run.stderr);
         assert!(run.stdout.contains(words), "{}", run.stdout);
@@ -118,4 +133,64 @@ async fn a_server_is_asked_with_what_a_secret_says_and_its_troubles_are_findings
     }
     let run = ask(&["history", "app", "--database-from", "secret/wrong:url"]);
     assert!(run.code == 3 && run.stderr.contains("cannot connect to"), "{}: {}", run.code, run.stderr);
+}
+
+/// A Job that chart authors would mark as a migration, with a volume of its own.
+fn migration(space: &Namespace, name: &str, script: &str) {
+    let labels = json!({"app.kubernetes.io/component": "migration", "app.kubernetes.io/instance": "shop"});
+    let container = json!({"name": "main", "image": "busybox:1", "command": ["sh", "-c", script],
+        "volumeMounts": [{"name": "data", "mountPath": "/data"}]});
+    let pod = json!({"automountServiceAccountToken": false, "restartPolicy": "Never", "terminationGracePeriodSeconds": 0,
+        "containers": [container], "volumes": [{"name": "data", "persistentVolumeClaim": {"claimName": name}}]});
+    let job = json!({"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": name, "labels": labels},
+        "spec": {"backoffLimit": 0, "template": {"metadata": {"labels": labels}, "spec": pod}}});
+    space.apply(&job.to_string());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_migration_of_a_namespace_is_looked_at_with_its_database_and_its_volume() {
+    let space = Namespace::new("doctorall").await;
+    space.has_account();
+    for (name, dirty) in [("broken", 1), ("going", 0), ("over", 1)] {
+        space.volume(name, "16Mi");
+        let sql = "CREATE TABLE schema_migrations (version uint64, dirty bool); INSERT INTO schema_migrations VALUES (4, ";
+        let file = Connection::open(space.folder(name).join("app.sqlite")).unwrap();
+        file.execute_batch(&format!("{sql}{dirty});")).unwrap();
+    }
+    migration(
+        &space,
+        "broken",
+        "df -k /data | awk 'NR==2 {print int($4 * 9 / 10)}' | xargs -I N dd if=/dev/zero of=/data/fill bs=1k count=N; exit 1",
+    );
+    migration(&space, "going", "sleep 3600");
+    migration(&space, "over", "true");
+    for (job, field) in [("broken", "failed"), ("going", "active"), ("over", "succeeded")] {
+        let field = format!("jsonpath={{.status.{field}}}");
+        space.wait_for("the Jobs are where they should be", || {
+            space.try_kubectl(&["get", "job", job, "-o", &field]).stdout == "1"
+        });
+    }
+    let run = space.dbmig(&["doctor", "-o", "json"]);
+    assert_eq!(run.code, 3, "{}", run.stderr);
+    let diagnosis = object(&run);
+    let databases = diagnosis["databases"].as_array().unwrap();
+    assert_eq!(databases.len(), 2, "that of the Job that is over is left alone: {databases:#?}");
+    let pod = space.kubectl(&["get", "pods", "-l", "job-name=broken", "-o", "jsonpath={.items[0].metadata.name}"]);
+    let stuck = finding(&diagnosis, "golang-migrate: migration 4 did not end well");
+    assert!(stuck["what"].as_str().unwrap().starts_with(&format!("{}/{pod}: ", space.name())), "{stuck}");
+    assert_eq!(stuck["next"][0], format!("kubectl dbmig repair pod/{pod} -n {}", space.name()));
+    let full = finding(&diagnosis, "pvc/broken, mounted at /data, is 9");
+    assert!(full["evidence"].as_str().unwrap().contains(" of 1"), "{full}");
+    finding(&diagnosis, "job/broken failed");
+
+    // Whoever asks about the application itself is told of the migration that it waits for.
+    let web = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "web", "labels": {"app.kubernetes.io/instance": "shop"}},
+        "spec": {"automountServiceAccountToken": false, "terminationGracePeriodSeconds": 0,
+            "containers": [{"name": "main", "image": "busybox:1", "command": ["sleep", "3600"]}]}});
+    space.apply(&web.to_string());
+    space.kubectl(&["wait", "--for=condition=Ready", "--timeout=180s", "pod", "web"]);
+    let diagnosis = object(&space.dbmig(&["doctor", "web", "-o", "json"]));
+    let failed = finding(&diagnosis, "job/broken, which migrates this release, failed");
+    assert_eq!(failed["next"][1], format!("kubectl dbmig doctor job/broken -n {}", space.name()));
+    space.wait_for("no helper pod is left", || !space.kubectl(&["get", "pods", "-o", "name"]).contains("dbmig-"));
 }

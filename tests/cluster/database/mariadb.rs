@@ -10,16 +10,17 @@ use crate::support::{Harm, Proxy};
 
 const SERVE: &str = r#"mariadb-install-db --user=mysql --datadir=/tmp/my --auth-root-authentication-method=normal
 exec mariadbd --user=mysql --datadir=/tmp/my --socket=/sock/m.sock --bind-address=0.0.0.0 --skip-name-resolve \
-  --ssl-cert=/c/db.pem --ssl-key=/c/db.key --pid-file=/tmp/my.pid
+  --ssl-cert=/c/db.pem --ssl-key=/c/db.key --pid-file=/tmp/my.pid \
+  --performance-schema=ON --performance-schema-instrument='wait/lock/metadata/sql/mdl=ON'
 "#;
-const CLIENT: &str = "mariadb -S /sock/m.sock -u root -N shop";
+pub(crate) const CLIENT: &str = "mariadb -S /sock/m.sock -u root -N shop";
 const SETUP: &str = "CREATE USER app IDENTIFIED BY 'se\\'cret'; CREATE USER tlsonly IDENTIFIED BY 'secret' REQUIRE SSL;
 CREATE TABLE m (version bigint PRIMARY KEY, dirty boolean NOT NULL); INSERT INTO m VALUES (3, 0), (4, 1);
 CREATE TABLE old (a int) ENGINE=MyISAM; INSERT INTO old VALUES (1);
 GRANT ALL ON shop.* TO app; GRANT ALL ON shop.* TO tlsonly;";
 const URL: &str = "mysql+pymysql://app:se%27cret@db/shop";
 
-async fn server(purpose: &str) -> Option<Server> {
+pub(crate) async fn server(purpose: &str) -> Option<Server> {
     let server = Server::start(purpose, 3306, SERVE, "mariadb -S /sock/m.sock -u root -e 'select 1'").await?;
     server.sql("mariadb -S /sock/m.sock -u root", "CREATE DATABASE shop");
     server.sql(CLIENT, SETUP);

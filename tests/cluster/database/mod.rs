@@ -2,6 +2,7 @@
 
 mod doctor;
 mod find;
-mod mariadb;
+pub(crate) mod mariadb;
 pub(crate) mod postgres;
 pub(crate) mod server;
+pub(crate) mod stuck;

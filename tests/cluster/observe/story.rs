@@ -62,9 +62,9 @@ async fn one_watch_tells_everything_from_crash_loop_to_ready() {
     assert_eq!(run.code, 0, "{}", run.stderr);
     let told = &run.stdout;
     assert!(!told.contains("trying again") && !run.stderr.contains("trying again"), "{told}{}", run.stderr);
-    let places =
-        ["upmeter-0 › upmeter", "CrashLoopBackOff", ", step 1 of", "* pod/upmeter-0: gone", "* pod/upmeter-0: 2/2 Running"];
-    assert_order(told, &places);
+    // Whether the pod backs off or says something first depends on the moment at which the watch began.
+    assert!(told.contains("upmeter-0 › upmeter "), "{told}");
+    assert_order(told, &["CrashLoopBackOff", ", step 1 of", "* pod/upmeter-0: gone", "* pod/upmeter-0: 2/2 Running"]);
     let (steps, count) = steps(told);
     // Steps that had nothing to do are not told.
     assert!(steps.is_sorted() && steps.len() > 8 && steps.last() == Some(&count), "{steps:?} of {count}: {told}");

@@ -1,7 +1,10 @@
 //! `repair`: what was dirty or locked is set right, taken back, and set right again, whoever dies in between.
 
+mod mariadb;
 mod postgres;
 mod sqlite;
+mod terminal;
+mod ways;
 
 use serde_json::Value;
 

@@ -39,7 +39,7 @@ async fn a_lock_whose_holder_is_not_known_is_freed_only_by_force_and_can_be_put_
     assert_eq!(locked(), "1|1");
 
     // What was typed is not kept, so it has to be typed again.
-    let typed = space.dbmig(&["repair", "app", "--yes", "--unlock", "--force", "--database", url]);
+    let typed = space.dbmig(&["unlock", "app", "--yes", "--force", "--database", url]);
     ends(&typed, 0, &[]);
     let id = newest(space)["id"].as_str().unwrap().to_owned();
     ends(&space.dbmig(&["undo", &id, "--yes"]), 1, &["not kept", "--database URL"]);

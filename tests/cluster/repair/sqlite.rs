@@ -18,15 +18,31 @@ const FILES: [(&str, &str); 3] = [
     ("4_prices.up.sql", "CREATE TABLE prices (item TEXT PRIMARY KEY, price INTEGER);"),
 ];
 
-struct Shop {
-    space: Namespace,
+pub(super) struct Shop {
+    pub(super) space: Namespace,
     file: PathBuf,
-    migrations: TempDir,
+    pub(super) migrations: TempDir,
 }
 
 impl Shop {
-    /// At version 2; migration 4 was begun, and nothing of it is there.
+    /// At version 2; migration 4 was begun, and nothing of it is there. The pod crash-loops.
     async fn new() -> Self {
+        let shop = Self::with(&["sh", "-c", "echo Dirty database version 4; exit 1"]).await;
+        let waiting = "jsonpath={.status.containerStatuses[0].state.waiting.reason}";
+        shop.space.wait_for("the pod crash-loops", || {
+            shop.space.try_kubectl(&["get", "pod", "shop", "-o", waiting]).stdout == "CrashLoopBackOff"
+        });
+        shop
+    }
+
+    /// The same with a pod that runs, and so has no need of a helper beside it.
+    pub(super) async fn running() -> Self {
+        let shop = Self::with(&["sleep", "3600"]).await;
+        shop.space.kubectl(&["wait", "--for=condition=Ready", "--timeout=180s", "pod", "shop"]);
+        shop
+    }
+
+    async fn with(command: &[&str]) -> Self {
         let space = Namespace::new("repair").await;
         space.volume("data", "16Mi");
         let file = space.folder("data").join("shop.db");
@@ -44,24 +60,20 @@ impl Shop {
         space.apply(
             &json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "shop"}, "spec": {
                 "automountServiceAccountToken": false, "terminationGracePeriodSeconds": 0,
-                "containers": [{"name": "shop", "image": "busybox:1", "command": ["sh", "-c", "echo Dirty database version 4; exit 1"],
+                "containers": [{"name": "shop", "image": "busybox:1", "command": command,
                     "volumeMounts": [{"name": "data", "mountPath": "/data"}]}],
                 "volumes": [{"name": "data", "persistentVolumeClaim": {"claimName": "data"}}]}})
             .to_string(),
         );
-        let waiting = "jsonpath={.status.containerStatuses[0].state.waiting.reason}";
-        space.wait_for("the pod crash-loops", || {
-            space.try_kubectl(&["get", "pod", "shop", "-o", waiting]).stdout == "CrashLoopBackOff"
-        });
         Self { space, file, migrations }
     }
 
-    fn repair<'a>(&'a self, words: &[&'a str]) -> Vec<&'a str> {
+    pub(super) fn repair<'a>(&'a self, words: &[&'a str]) -> Vec<&'a str> {
         let folder = self.migrations.path().to_str().unwrap();
         [&["repair", "shop", "--migrations", folder], words].concat()
     }
 
-    fn version(&self) -> (i64, bool) {
+    pub(super) fn version(&self) -> (i64, bool) {
         version(&self.file)
     }
 }
@@ -125,7 +137,7 @@ async fn a_repair_that_is_killed_at_any_step_goes_on_and_goes_back() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_nothing_proves_needs_force_and_a_choice() {
-    let shop = Shop::new().await;
+    let shop = Shop::running().await;
     let space = &shop.space;
     // Half of it is there.
     Connection::open(&shop.file).unwrap().execute_batch(FILES[2].1).unwrap();
@@ -135,10 +147,14 @@ async fn what_nothing_proves_needs_force_and_a_choice() {
     ends(&space.dbmig(&["repair", "shop", "--yes", "--to", "4"]), 4, &["--to 4 --force"]);
     ends(&space.dbmig(&["repair", "shop", "--yes", "--to", "9", "--force"]), 4, &["leads to 9"]);
     assert_eq!(shop.version(), (4, true));
-    ends(&space.dbmig(&["repair", "shop", "--yes", "--to", "4", "--force"]), 0, &[]);
+    ends(&space.dbmig(&["force", "shop", "4", "--yes"]), 0, &["set the version to 4, clean"]);
     assert_eq!(shop.version(), (4, false));
-    ends(&space.dbmig(&["repair", "shop", "--yes", "--stamp", "2", "--force"]), 0, &[]);
+    ends(&space.dbmig(&["stamp", "shop", "2", "--yes"]), 4, &["--stamp 2 --force", "nothing was changed"]);
+    ends(&space.dbmig(&["stamp", "shop", "2", "--yes", "--force"]), 0, &[]);
     assert_eq!(shop.version(), (2, false));
+    // No repair leads to a version that is clean: it is written down.
+    ends(&space.dbmig(&["force", "pod", "shop", "1", "--yes"]), 0, &["write 1 down as applied"]);
+    assert_eq!(shop.version(), (1, false));
     is_tidy(space);
 }
 

@@ -1,22 +1,33 @@
 //! `doctor`: everything that can be known of a migration that does not go through, as findings with the next command. Reads only.
 
+mod blocked;
 mod databases;
 mod surroundings;
+mod volumes;
 
+use std::collections::BTreeMap;
+
+use futures::stream::{self, StreamExt as _, TryStreamExt as _};
+use k8s_openapi::api::core::v1::Pod;
+use kube::ResourceExt as _;
 use serde::Serialize;
 
 pub(super) use self::databases::{Looked, look};
-use super::Context;
 use super::session::Session;
-use super::status;
-use crate::cli::doctor::Args;
+use super::{Context, scope, status};
+use crate::cli::doctor::{Args, LookArgs};
 use crate::cluster::kind::{Kind, TargetRef};
 use crate::exit::Exit;
-use crate::failure::Result;
+use crate::failure::{Failure, Result};
 use crate::framework::{Finding, Level};
-use crate::observe::Facts;
+use crate::observe::{Facts, PodRow, Pods, Verdict};
 use crate::ui::human::harmless;
 use crate::ui::{Report, Table};
+
+/// Databases that are looked at side by side where many migrations are meant.
+const AT_ONCE: usize = 4;
+/// Pods whose databases are looked at, at the most.
+const MOST: usize = 50;
 
 /// Looks at the workload, its logs and events, and at its database, and says what is wrong, worst first.
 ///
@@ -24,44 +35,112 @@ use crate::ui::{Report, Table};
 /// Nothing of that name, or the server does not answer. A database that can't be reached is a finding.
 pub async fn run(ctx: &Context, args: Args) -> Result<Exit> {
     let session = &Session::begin(ctx).await?;
-    let observer = status::look(session, &args.scope).await?;
+    let observer = status::look(session, scope::find_all(session, &args.scope).await?).await?;
     let facts = observer.facts();
-    let mut findings = session.stop.interruptible(surroundings::look(&session.cluster, facts)).await?;
-    let asked = pod_to_ask(&args, facts)?;
-    let databases = match &asked {
-        Some(asked) => look(session, asked, &args.look, &mut findings).await?,
-        None => Vec::new(),
-    };
-    findings.sort_by_key(|finding| std::cmp::Reverse(finding.level));
-    let named = named(&args, asked.as_ref(), facts);
-    for next in findings.iter_mut().flat_map(|finding| &mut finding.next) {
-        *next = next.replace("TARGET", &named);
+    let verdict = Verdict::of(facts);
+    let told = verdict.text.clone();
+    let mut findings = session.stop.interruptible(surroundings::look(&session.cluster, facts, verdict)).await?;
+    let mut subjects = subjects(&args, facts)?;
+    let named = named(&args, subjects.first(), facts);
+    if let [only] = subjects.as_mut_slice() {
+        only.named.clone_from(&named);
     }
+    findings.extend(left_out(&mut subjects));
+    let many = subjects.len() > 1;
+    if many && args.look.database.clone().named().is_some() {
+        return Err(Failure::usage("--database and --database-from are about one target, and several are meant"));
+    }
+    let looks = subjects.iter().map(|subject| subject.look(session, &args.look, &told, many));
+    let looked: Vec<(Vec<Looked>, Vec<Finding>)> = stream::iter(looks).buffered(AT_ONCE).try_collect().await?;
+    let mut databases = Vec::new();
+    for (of_one, found) in looked {
+        databases.extend(of_one);
+        findings.extend(found);
+    }
+    point_at(&mut findings, &named);
+    findings.sort_by_key(|finding| std::cmp::Reverse(finding.level));
     let report = Diagnosis { target: facts.scope().title.clone(), findings, databases };
     show(session, &report)?;
     let attention = report.findings.iter().any(|finding| finding.level > Level::Note);
     Ok(if attention { Exit::Attention } else { Exit::Done })
 }
 
-/// The pod whose database is looked at: what was named, else the one pod that there is. Where many things are looked at, none.
-fn pod_to_ask(args: &Args, facts: &Facts) -> Result<Option<TargetRef>> {
-    if args.scope.all_namespaces || args.scope.selector.is_some() {
-        return Ok(None);
+/// Something whose database is looked at.
+struct Subject {
+    namespace: String,
+    target: TargetRef,
+    /// As it stands in commands to copy.
+    named: String,
+}
+
+impl Subject {
+    fn of(row: &PodRow) -> Self {
+        let target = TargetRef { kind: Kind::Pod, name: row.name.clone() };
+        Self { namespace: row.namespace.clone(), named: format!("{target} -n {}", row.namespace), target }
     }
+
+    /// Its databases and what was found there; with its name in front where several are looked at.
+    async fn look(&self, session: &Session, args: &LookArgs, told: &str, several: bool) -> Result<(Vec<Looked>, Vec<Finding>)> {
+        let mut findings = Vec::new();
+        let looked = look(&session.within(&self.namespace), &self.target, args, told, &mut findings).await?;
+        point_at(&mut findings, &self.named);
+        if several {
+            findings
+                .iter_mut()
+                .for_each(|finding| finding.what = format!("{}/{}: {}", self.namespace, self.target.name, finding.what));
+        }
+        Ok((looked, findings))
+    }
+}
+
+/// Puts a name for the target into commands that have none yet.
+fn point_at(findings: &mut [Finding], named: &str) {
+    for next in findings.iter_mut().flat_map(|finding| &mut finding.next) {
+        *next = next.replace("TARGET", named);
+    }
+}
+
+/// What was named; else, of each workload that was found, the pod that is newest and not through with its work.
+fn subjects(args: &Args, facts: &Facts) -> Result<Vec<Subject>> {
     let pods = facts.pod_rows();
     let is_operation =
         matches!(args.scope.target.as_slice(), [one] if !one.contains('/') && pods.iter().all(|pod| pod.name != *one));
     if !args.scope.target.is_empty() && !is_operation {
-        return TargetRef::parse(&args.scope.target).map(Some);
+        let namespace = facts.scope().namespace.clone().unwrap_or_default();
+        return Ok(vec![Subject { namespace, target: TargetRef::parse(&args.scope.target)?, named: String::new() }]);
     }
-    Ok(pods.last().map(|pod| TargetRef { kind: Kind::Pod, name: pod.name.clone() }))
+    let many = matches!(facts.scope().pods, Pods::Migrations | Pods::Matching(_));
+    if !many {
+        return Ok(pods.last().map(Subject::of).into_iter().collect());
+    }
+    let mut newest: BTreeMap<String, &Pod> = BTreeMap::new();
+    for pod in facts.pods().filter(|pod| !is_done(pod)) {
+        let above = pod.owner_references().iter().find(|owner| owner.controller == Some(true));
+        let known = newest.entry(above.map_or_else(|| pod.uid().unwrap_or_default(), |owner| owner.uid.clone())).or_insert(pod);
+        if pod.creation_timestamp().map(|time| time.0) > known.creation_timestamp().map(|time| time.0) {
+            *known = pod;
+        }
+    }
+    Ok(newest.into_values().map(|pod| Subject::of(&PodRow::of(pod))).collect())
+}
+
+/// A migration that ended well has nothing to be asked about.
+fn is_done(pod: &Pod) -> bool {
+    let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
+    phase == Some("Succeeded") || pod.metadata.deletion_timestamp.is_some()
+}
+
+fn left_out(subjects: &mut Vec<Subject>) -> Option<Finding> {
+    let all = subjects.len();
+    subjects.truncate(MOST);
+    (all > MOST).then(|| Finding::new(Level::Note, format!("the databases of {MOST} of {all} pods were looked at")))
 }
 
 /// What stands for the target in commands to copy.
-fn named(args: &Args, asked: Option<&TargetRef>, facts: &Facts) -> String {
-    let name = match (args.scope.target.is_empty(), asked) {
+fn named(args: &Args, first: Option<&Subject>, facts: &Facts) -> String {
+    let name = match (args.scope.target.is_empty(), first) {
         (false, _) => args.scope.target.join("/"),
-        (true, Some(asked)) => asked.to_string(),
+        (true, Some(first)) => first.target.to_string(),
         (true, None) => facts.scope().title.clone(),
     };
     match &facts.scope().namespace {
@@ -79,6 +158,9 @@ fn show(session: &Session, report: &Diagnosis) -> Result<()> {
         text += &format!("{} ({})\n", harmless(&database.location), harmless(&database.from));
         for state in &database.states {
             text += &format!("  {}, in {}\n", harmless(&state.in_words()), harmless(&state.table.to_string()));
+        }
+        for note in &database.files {
+            text += &format!("  {}\n", harmless(note));
         }
         if database.reached && database.states.is_empty() {
             text += "  no bookkeeping table of a migration framework was recognised\n";

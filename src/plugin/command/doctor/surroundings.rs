@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{Pod, Secret};
 use kube::api::ListParams;
 use kube::{Api, ResourceExt as _};
@@ -11,19 +12,21 @@ use crate::cluster::pods::{is_ready, statuses};
 use crate::command::kept_logs::last_said;
 use crate::framework::log::explain;
 use crate::framework::{Finding, Level};
-use crate::observe::{Facts, Standing, Verdict};
+use crate::observe::{ClaimRow, Facts, JobRow, JobState, Scope, Standing, Verdict};
 
 /// Last lines of each container in which known complaints are looked for.
 const LINES: i64 = 200;
 /// Releases that Helm left in the middle of something (helm.sh/helm, `pkg/release/v1/status.go`).
+/// Label with the release that an object belongs to.
+const INSTANCE: &str = "app.kubernetes.io/instance";
 const PENDING: &str = "owner=helm,status in (pending-install,pending-upgrade,pending-rollback)";
 
 /// Everything that is found without asking a database.
-pub(super) async fn look(cluster: &Cluster, facts: &Facts) -> Vec<Finding> {
-    let (logs, helm) = tokio::join!(of_logs(cluster, facts), of_helm(cluster, facts));
-    let verdict = Verdict::of(facts);
+pub(super) async fn look(cluster: &Cluster, facts: &Facts, verdict: Verdict) -> Vec<Finding> {
+    let (logs, helm, jobs) = tokio::join!(of_logs(cluster, facts), of_helm(cluster, facts), of_jobs(cluster, facts, &verdict));
     let events = of_events(facts, &verdict.text);
-    of_verdict(verdict).into_iter().chain(logs).chain(events).chain(helm).collect()
+    let claims = of_claims(facts);
+    of_verdict(verdict).into_iter().chain(jobs).chain(logs).chain(claims).chain(events).chain(helm).collect()
 }
 
 fn of_verdict(verdict: Verdict) -> Option<Finding> {
@@ -65,6 +68,38 @@ fn of_events(facts: &Facts, told: &str) -> Vec<Finding> {
         .take(5)
         .map(|incident| Finding::new(Level::Note, format!("{}: {}: {}", incident.object, incident.reason, incident.message)))
         .collect()
+}
+
+/// Migrations of the same release that failed as Jobs of their own: what the workload waits for, or why its release was not upgraded.
+async fn of_jobs(cluster: &Cluster, facts: &Facts, verdict: &Verdict) -> Vec<Finding> {
+    let Some(namespace) = &facts.scope().namespace else { return Vec::new() };
+    let instances: BTreeSet<&String> = facts.pods().filter_map(|pod| pod.labels().get(INSTANCE)).collect();
+    let is_ours = |job: &Job| match job.labels().get(INSTANCE) {
+        Some(instance) => instances.contains(instance),
+        None => instances.is_empty(),
+    };
+    let jobs: Api<Job> = Api::namespaced(cluster.client.clone(), namespace);
+    // Who may not list Jobs is told of none.
+    let Ok(list) = jobs.list(&ListParams::default()).await else { return Vec::new() };
+    let migrations = Scope::migrations(Some(namespace.clone()));
+    let failed = list.items.iter().filter(|job| migrations.has_job(job) && is_ours(job)).map(|job| JobRow::of(job, facts.pods()));
+    let failed = failed.filter(|row| row.state == JobState::Failed && !verdict.text.contains(&row.name));
+    let finding = |row: JobRow| {
+        Finding::new(Level::Broken, format!("{}, which migrates this release, failed: {}", row.name, row.message))
+            .next(format!("kubectl dbmig logs {} -n {namespace}", row.name))
+            .next(format!("kubectl dbmig doctor {} -n {namespace}", row.name))
+    };
+    failed.map(finding).collect()
+}
+
+/// Claims without a volume: pods that mount them don't start.
+fn of_claims(facts: &Facts) -> Vec<Finding> {
+    let unbound = facts.claim_rows().into_iter().filter(|claim| claim.phase != "Bound");
+    let finding = |claim: ClaimRow| {
+        Finding::new(Level::Attention, format!("pvc/{} is {}: no volume is bound to it", claim.name, claim.phase))
+            .next(format!("kubectl describe pvc {} -n {}", claim.name, claim.namespace))
+    };
+    unbound.map(finding).collect()
 }
 
 /// A release that was left pending refuses every upgrade. Who may not list Secrets is not told of any.

@@ -12,11 +12,12 @@ use crate::cluster::Cluster;
 use crate::cluster::kind::TargetRef;
 use crate::cluster::target::Target;
 use crate::command::books::{self, Book};
+use crate::command::migrations::Files;
 use crate::command::reach::Reach;
 use crate::database::Database;
 use crate::database::find::{Found, Named};
 use crate::failure::{Failure, Result};
-use crate::framework::{LockKind, Rows, Script, State};
+use crate::framework::{LockKind, Rows, State};
 use crate::plan::Run;
 
 /// The database, and the pod through which it is reached.
@@ -38,7 +39,7 @@ impl Open {
 /// What the steps share.
 pub(in crate::command) struct Desk {
     pub(super) spec: Spec,
-    scripts: Vec<Script>,
+    files: Files,
     /// What the user named now, for what the record may not hold.
     named: Option<Named>,
     open: Mutex<Option<Open>>,
@@ -68,8 +69,8 @@ impl Mark {
 
 impl Desk {
     /// For a spec; `open` is what the look has opened, `named` what the user has named in this process.
-    pub(super) fn new(spec: Spec, scripts: Vec<Script>, named: Option<Named>, open: Option<Open>) -> Self {
-        Self { spec, scripts, named, open: Mutex::new(open) }
+    pub(super) fn new(spec: Spec, files: Files, named: Option<Named>, open: Option<Open>) -> Self {
+        Self { spec, files, named, open: Mutex::new(open) }
     }
 
     /// The database as it was opened before, if it still answers; else opened again.
@@ -106,7 +107,7 @@ impl Desk {
 
     /// What the books say now.
     pub(super) async fn books(&self, run: &Run, open: &Open) -> Result<Vec<Book>> {
-        books::read(&run.cluster, &open.reach.target, &*open.database, &self.scripts).await
+        books::read(&run.cluster, &run.stop, &open.reach, &*open.database, &self.files).await
     }
 
     /// The table that the repair is about.

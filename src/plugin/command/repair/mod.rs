@@ -2,6 +2,7 @@
 
 mod desk;
 mod needs;
+mod order;
 mod preview;
 mod problem;
 mod spec;
@@ -11,6 +12,7 @@ use std::sync::Arc;
 
 pub(super) use self::desk::Desk;
 use self::desk::Open;
+pub(super) use self::order::Order;
 use self::preview::Preview;
 use self::problem::Problem;
 use self::spec::Spec;
@@ -18,19 +20,20 @@ pub(super) use self::spec::Which;
 pub(super) use self::step::steps;
 use super::Context;
 use super::books::{self, Book};
-use super::migrations;
+use super::migrations::Files;
 use super::operation::{self, Start};
 use super::reach::Reach;
 use super::session::Session;
-use crate::cli::repair::Args;
+use crate::cli::repair::HowArgs;
 use crate::cluster::access;
 use crate::cluster::kind::TargetRef;
 use crate::database::find::{self, Found, Named};
 use crate::database::{Database, Dialect};
 use crate::exit::Exit;
 use crate::failure::{Failure, Result};
-use crate::framework::{Finding, Level, Repair, Safety, Script};
+use crate::framework::{Finding, Level, Repair, Safety, Wish};
 use crate::plan::{LockName, Record, Store};
+use crate::ui::human::harmless;
 
 /// The command's name, in records.
 pub const NAME: &str = "repair";
@@ -38,25 +41,25 @@ pub const NAME: &str = "repair";
 /// Runs the command.
 ///
 /// # Errors
-/// `Refused` with nothing changed, or what the engine says.
-pub async fn run(ctx: &Context, args: Args) -> Result<Exit> {
-    if !args.dry_run && !args.yes && !ctx.ui.can_ask() {
+/// `Usage` for an order that is none; `Refused` with nothing changed, or what the engine says.
+pub(super) async fn run(ctx: &Context, order: Result<Order>) -> Result<Exit> {
+    let Order { target: asked, wishes, how } = order?;
+    if !how.dry_run && !how.yes && !ctx.ui.can_ask() {
         return Err(Failure::refused("there is no terminal to ask on")
             .state("nothing was changed")
             .next("say --yes to go ahead, or --dry-run to see what would be done"));
     }
-    let scripts = args.look.migrations.as_deref().map(migrations::read).transpose()?.unwrap_or_default();
+    let files = Files::of(how.look.migrations.as_deref())?;
     let session = Session::begin(ctx).await?;
-    let asked = TargetRef::parse(&args.target)?;
-    let needs = needs::of(&session.cluster.namespace, asked.kind, args.dry_run);
+    let needs = needs::of(&session.cluster.namespace, asked.kind, how.dry_run);
     access::require(&session.cluster, &needs, needs::ROLE).await?;
     let id = operation::new_id(NAME);
     session.ui.say(&format!("looking for the database of {asked}"));
-    let reach = Reach::of(&session, &asked, &args.look, &id).await;
+    let reach = Reach::of(&session, &asked, &how.look, &id).await;
     let unchanged = |failure: Failure| if failure.state.is_none() { failure.state("nothing was changed") } else { failure };
     let reach = Arc::new(reach.map_err(unchanged)?);
-    let look = Look { session: &session, args: &args, id: &id, asked: &asked, reach: reach.clone() };
-    let ended = look.and_repair(scripts).await;
+    let look = Look { session: &session, wishes: &wishes, how: &how, id: &id, asked: &asked, reach: reach.clone() };
+    let ended = look.and_repair(files).await;
     // However it ended: an operation that stopped half-way comes with a helper of its own.
     let left = reach.leave(&session.cluster).await;
     ended.and_then(|exit| left.map(|()| exit))
@@ -65,51 +68,49 @@ pub async fn run(ctx: &Context, args: Args) -> Result<Exit> {
 /// The look, and what it is for.
 struct Look<'a> {
     session: &'a Session,
-    args: &'a Args,
+    wishes: &'a [Wish],
+    how: &'a HowArgs,
     id: &'a str,
     asked: &'a TargetRef,
     reach: Arc<Reach>,
 }
 
 impl Look<'_> {
-    async fn and_repair(&self, scripts: Vec<Script>) -> Result<Exit> {
-        let (session, args) = (self.session, self.args);
-        let named = args.look.database.clone().named();
+    async fn and_repair(&self, files: Files) -> Result<Exit> {
+        let (session, how) = (self.session, self.how);
+        let named = how.look.database.clone().named();
         let (found, lock) = session.stop.interruptible(self.find(named.as_ref())).await??;
         let database = session.stop.interruptible(self.reach.connect(&session.cluster, &session.stop, &found)).await??;
-        let books = session.stop.interruptible(self.books(&*database, &scripts)).await??;
-        let problems = match args.wish() {
-            Some(wish) => problem::wished(&books, &wish)?,
-            None => problem::all(&books),
-        };
+        let books = session.stop.interruptible(self.books(&*database, &files)).await??;
+        let problems = if self.wishes.is_empty() { problem::all(&books) } else { problem::wished(&books, self.wishes)? };
         let shown = self.reach.shown(&found);
         let findings = if problems.is_empty() { self.findings(&books) } else { Vec::new() };
         let is_stuck = !findings.is_empty();
         let states = books.iter().map(|book| &book.state).collect();
         let (database_shown, from) = (shown.clone(), found.from.clone());
         Preview { target: self.asked.to_string(), database: database_shown, from, states, findings, problems: &problems }
-            .show(session, args.dry_run || problems.is_empty())?;
+            .show(session, how.dry_run || problems.is_empty())?;
         let Some(problem) = problems.first() else {
             session.ui.say(if is_stuck { "nothing here can set that right" } else { "nothing to repair" });
             return Ok(if is_stuck { Exit::Attention } else { Exit::Done });
         };
-        if args.dry_run {
+        if how.dry_run {
             return Ok(Exit::Done);
         }
         let repair = self.settle(&books, problem, &*database).await?;
         let spec = Spec {
             target: self.asked.to_string(),
             container: self.reach.target.container.clone(),
-            helper_image: args.look.helper_image.clone(),
+            helper_image: how.look.helper_image.clone(),
             which: Which::of(named.as_ref(), &self.reach.as_seen_by_application(&found).location),
             location: shown,
             table: problem.table.clone(),
             repair,
             aim: problem.aim.clone(),
-            force: args.force,
+            force: how.force,
         };
         let open = Open { reach: self.reach.clone(), database: Arc::from(database) };
-        self.carry_out(Arc::new(Desk::new(spec, scripts, named, Some(open))), &lock).await
+        self.carry_out(Arc::new(Desk::new(spec, files, named, Some(open))), &lock).await
     }
 
     /// The one database, and what no two operations may work on at once.
@@ -121,16 +122,17 @@ impl Look<'_> {
         let pod = reach.target.pod_name();
         let lock = reach.volume(&found).map(|volume| operation::volume_lock(volume, &pod));
         let lock = lock.unwrap_or_else(|| found.location.place());
-        let store = Store::new(self.session.cluster.client.clone(), &reach.target.namespace, "");
+        let store = Store::in_namespace(&self.session.cluster, &reach.target.namespace);
         operation::refuse_if_unfinished(&store, &LockName::new(&lock), &reach.target.namespace).await?;
         Ok((found, lock))
     }
 
     /// What the books say, of the table that is meant.
-    async fn books(&self, database: &dyn Database, scripts: &[Script]) -> Result<Vec<Book>> {
-        let mut books = books::read(&self.session.cluster, &self.reach.target, database, scripts).await?;
+    async fn books(&self, database: &dyn Database, files: &Files) -> Result<Vec<Book>> {
+        let mut books = books::read(&self.session.cluster, &self.session.stop, &self.reach, database, files).await?;
+        files.notes().iter().for_each(|note| self.session.ui.say(&harmless(note)));
         let tables: Vec<String> = books.iter().map(|book| book.state.table.to_string()).collect();
-        if let Some(meant) = &self.args.table {
+        if let Some(meant) = &self.how.table {
             books.retain(|book| book.state.table.to_string() == *meant || book.state.table.name == *meant);
         }
         if !books.is_empty() {
@@ -138,7 +140,7 @@ impl Look<'_> {
         }
         let failure =
             Failure::refused("no bookkeeping table of a migration framework was recognised").state("nothing was changed");
-        Err(match &self.args.table {
+        Err(match &self.how.table {
             Some(meant) if !tables.is_empty() => {
                 Failure::usage(format!("{meant} is no bookkeeping table of this database")).facts(tables)
             }
@@ -158,14 +160,14 @@ impl Look<'_> {
 
     /// The repair that the user has chosen and agreed to.
     async fn settle(&self, books: &[Book], problem: &Problem, database: &dyn Database) -> Result<Repair> {
-        let (session, args) = (self.session, self.args);
-        let repair = problem::choose(session, args, problem, &self.named()).await?;
+        let (session, how) = (self.session, self.how);
+        let repair = problem::choose(session, how, self.wishes, problem, &self.named()).await?;
         if !problem.aim.is_about_a_lock() {
-            problem::refuse_beside_a_migration(books, args.force, &self.named())?;
+            problem::refuse_beside_a_migration(books, how.force, &self.named())?;
         }
         session.stop.interruptible(refuse_replica(database)).await??;
         let agreed = match &repair.safety {
-            _ if args.yes => true,
+            _ if how.yes => true,
             Safety::Force(risk) => {
                 let question = format!("{}: {risk}.", repair.what);
                 session.ui.confirm_by_typing(&session.stop, &question, &self.asked.name).await?
@@ -216,5 +218,5 @@ async fn refuse_replica(database: &dyn Database) -> Result<()> {
 /// # Errors
 /// The record comes from another version.
 pub(super) fn desk(record: &Record, database: Option<Named>) -> Result<Arc<Desk>> {
-    Ok(Arc::new(Desk::new(Spec::read(&record.spec)?, Vec::new(), database, None)))
+    Ok(Arc::new(Desk::new(Spec::read(&record.spec)?, Files::Unread, database, None)))
 }

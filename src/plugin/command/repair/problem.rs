@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::spec::Aim;
-use crate::cli::repair::Args;
+use crate::cli::repair::HowArgs;
 use crate::command::books::Book;
 use crate::command::session::Session;
 use crate::failure::{Failure, Result};
@@ -57,11 +57,17 @@ fn of_book(book: &Book) -> Vec<Problem> {
     problems
 }
 
-/// What the user asked for by name.
+/// What the user asked for by name: the first of the wishes that can be had.
 ///
 /// # Errors
-/// `Refused`: no table has it, or several have.
-pub(super) fn wished(books: &[Book], wish: &Wish) -> Result<Vec<Problem>> {
+/// `Refused`: no table has any, or several have.
+pub(super) fn wished(books: &[Book], wishes: &[Wish]) -> Result<Vec<Problem>> {
+    let (last, others) = wishes.split_last().ok_or_else(|| Failure::failed("nothing was asked for"))?;
+    let one = others.iter().find_map(|wish| had(books, wish).ok());
+    one.map_or_else(|| had(books, last), Ok)
+}
+
+fn had(books: &[Book], wish: &Wish) -> Result<Vec<Problem>> {
     let (mut found, mut tables, mut why_not) = (Vec::new(), Vec::new(), Vec::new());
     for book in books {
         match wanted(&book.state, &book.evidence, wish) {
@@ -101,27 +107,28 @@ fn aim(wish: &Wish, lock: Option<&LockKind>, repair: &Repair) -> Aim {
 /// `Refused`, with who holds the lock.
 pub(super) fn refuse_beside_a_migration(books: &[Book], force: bool, named: &str) -> Result<()> {
     let locks = books.iter().flat_map(|book| &book.state.locks);
-    let mut held = locks.filter(|lock| !matches!(lock.fate, Fate::Dead(_)));
-    match held.next() {
-        Some(lock) if !force => {
-            let because = match &lock.fate {
-                Fate::Alive(because) => because.clone(),
-                Fate::Dead(_) | Fate::Unknown => "nothing proves that it is gone".to_owned(),
-            };
-            Err(Failure::refused("a migration may be running now")
-                .fact(format!("{} holds the migration lock: {because}", lock.holder_in_words()))
-                .state("nothing was changed")
-                .next(format!("kubectl dbmig repair {named} --unlock   # once you know that it is gone")))
-        }
-        _ => Ok(()),
-    }
+    // Who insists may know better than what nothing proves, but not better than what is seen.
+    let mut held = locks.filter(|lock| match &lock.fate {
+        Fate::Dead(_) => false,
+        Fate::Alive(_) => true,
+        Fate::Unknown(_) => !force,
+    });
+    let Some(lock) = held.next() else { return Ok(()) };
+    let because = match &lock.fate {
+        Fate::Alive(because) | Fate::Dead(because) | Fate::Unknown(Some(because)) => because.clone(),
+        Fate::Unknown(None) => "nothing proves that it is gone".to_owned(),
+    };
+    Err(Failure::refused("a migration may be running now")
+        .fact(format!("{} holds the migration lock: {because}", lock.holder_in_words()))
+        .state("nothing was changed")
+        .next(format!("kubectl dbmig repair {named} --unlock   # once you know that it is gone")))
 }
 
 /// The way out that is taken: the only one, the only proven one, or the one that a person chooses.
 ///
 /// # Errors
 /// `Refused`: nothing should be written; or nobody can be asked, or nobody insisted on what is not proven.
-pub(super) async fn choose(session: &Session, args: &Args, problem: &Problem, named: &str) -> Result<Repair> {
+pub(super) async fn choose(session: &Session, how: &HowArgs, wishes: &[Wish], problem: &Problem, named: &str) -> Result<Repair> {
     if let Some(Repair { what, because, remedy: Remedy::Elsewhere { next }, .. }) = problem.repairs.first() {
         let next = next.iter().map(|next| next.replace("TARGET", named));
         return Err(next.fold(
@@ -133,36 +140,34 @@ pub(super) async fn choose(session: &Session, args: &Args, problem: &Problem, na
     let proven: Vec<&Repair> = ways.iter().copied().filter(|way| way.safety == Safety::Proven).collect();
     let chosen = match (ways.as_slice(), proven.as_slice()) {
         ([one], _) | (_, [one]) => *one,
-        _ => ways[ask(session, args, problem, &ways, named).await?],
+        _ => ways[ask(session, how, problem, &ways, named).await?],
     };
     match &chosen.safety {
-        Safety::Force(risk) if !args.force => {
-            Err(Failure::refused(format!("nothing proves that it is right to {}", chosen.what))
-                .fact(risk)
-                .fact(&chosen.because)
-                .state("nothing was changed")
-                .next(format!("{} --force   # if you know that it is", typed(args, chosen, named))))
-        }
+        Safety::Force(risk) if !how.force => Err(Failure::refused(format!("nothing proves that it is right to {}", chosen.what))
+            .fact(risk)
+            .fact(&chosen.because)
+            .state("nothing was changed")
+            .next(format!("{} --force   # if you know that it is", typed(wishes, chosen, named)))),
         Safety::Force(_) | Safety::Proven => Ok(chosen.clone()),
     }
 }
 
-async fn ask(session: &Session, args: &Args, problem: &Problem, ways: &[&Repair], named: &str) -> Result<usize> {
+async fn ask(session: &Session, how: &HowArgs, problem: &Problem, ways: &[&Repair], named: &str) -> Result<usize> {
     let listed: Vec<String> = ways.iter().map(|way| format!("{}: {}", way.what, way.because)).collect();
-    if session.ui.can_ask() && !session.ui.is_machine() && !args.yes {
+    if session.ui.can_ask() && !session.ui.is_machine() && !how.yes {
         return session.ui.choose(&session.stop, &format!("{}: what is right?", problem.problem), &listed, "--to VERSION").await;
     }
     let failure = Failure::refused(format!("{}, and there are {} ways out of it: say which", problem.problem, ways.len()))
         .facts(listed)
         .state("nothing was changed");
-    Err(ways.iter().map(|way| typed(args, way, named)).fold(failure, Failure::next))
+    Err(ways.iter().map(|way| typed(&[], way, named)).fold(failure, Failure::next))
 }
 
 /// The command that asks for this way.
-fn typed(args: &Args, way: &Repair, named: &str) -> String {
-    let how = match (args.wish(), &way.to) {
-        (Some(Wish::Stamp(id)), _) => format!(" --stamp {id}"),
-        (Some(Wish::Unlock), _) => " --unlock".to_owned(),
+fn typed(wishes: &[Wish], way: &Repair, named: &str) -> String {
+    let how = match (wishes, &way.to) {
+        ([Wish::Stamp(id)], _) => format!(" --stamp {id}"),
+        ([Wish::Unlock], _) => " --unlock".to_owned(),
         (_, Some(to)) => format!(" --to {to}"),
         (_, None) => String::new(),
     };

@@ -59,7 +59,7 @@ impl Asked {
         // Only the image that has brought a migration is sure to know its way down.
         let earlier = if self.down.is_some() { last_run(cluster, &template.origin).await? } else { None };
         let image = args.image.clone().or(earlier.as_ref().and_then(|spec| spec.image.clone()));
-        let container = args.look.container.clone().or(earlier.as_ref().map(|spec| spec.container.clone()));
+        let container = args.container.clone().or(earlier.as_ref().map(|spec| spec.container.clone()));
         let earlier = earlier.map(|spec| spec.command).unwrap_or_default();
         let command = if args.command.is_empty() { earlier } else { args.command.clone() };
         if template.origin.serves() && command.is_empty() {
@@ -87,7 +87,7 @@ impl Asked {
             command,
             way: if self.down.is_some() { Way::Down(None) } else { Way::Up },
             books: None,
-            helper_image: args.look.helper_image.clone(),
+            helper_image: args.helper_image.clone(),
             offline: None,
             force: args.force,
             patience_seconds: args.timeout.as_secs(),

@@ -16,13 +16,14 @@ use crate::cluster::owner::Owner;
 use crate::cluster::pods::statuses;
 use crate::cluster::target::Target;
 use crate::command::books;
+use crate::command::migrations::Files;
 use crate::command::operation::volume_lock;
 use crate::command::reach::Reach;
 use crate::command::repair::Which;
 use crate::database::find::{self, Found, Named};
 use crate::database::{Database, Dialect};
 use crate::failure::{Failure, Result};
-use crate::framework::{Script, State};
+use crate::framework::State;
 use crate::plan::Run;
 use crate::shutdown::Stop;
 
@@ -51,7 +52,6 @@ impl<'a> Around<'a> {
 /// What the steps share.
 pub(in crate::command) struct Desk {
     pub(super) spec: Spec,
-    scripts: Vec<Script>,
     /// What the user named now, for what the record may not hold.
     named: Option<Named>,
     /// What the Job is made from, where it was read already.
@@ -72,8 +72,8 @@ pub(super) struct Looked {
 }
 
 impl Desk {
-    pub(super) fn new(spec: Spec, scripts: Vec<Script>, named: Option<Named>, template: Option<PodTemplateSpec>) -> Self {
-        Self { spec, scripts, named, template: Mutex::new(template), open: Mutex::new(None) }
+    pub(super) fn new(spec: Spec, named: Option<Named>, template: Option<PodTemplateSpec>) -> Self {
+        Self { spec, named, template: Mutex::new(template), open: Mutex::new(None) }
     }
 
     /// The same with what is to be stopped around it.
@@ -180,7 +180,7 @@ impl Desk {
     }
 
     async fn states(&self, around: Around<'_>, open: &Open) -> Result<Vec<State>> {
-        let books = books::read(around.cluster, &open.reach.target, &*open.database, &self.scripts).await?;
+        let books = books::read(around.cluster, around.stop, &open.reach, &*open.database, &Files::Unread).await?;
         Ok(books.into_iter().map(|book| book.state).collect())
     }
 

@@ -20,7 +20,6 @@ use self::preview::Preview;
 use self::spec::{Spec, Way};
 pub(super) use self::step::steps;
 use super::Context;
-use super::migrations;
 use super::operation::{self, Start};
 use super::session::Session;
 use crate::cli::rollback;
@@ -77,9 +76,7 @@ async fn start(ctx: &Context, asked: &Asked) -> Result<Exit> {
     let own = OwnJob::new(&session.cluster, &session.cluster.namespace, &spec.job);
     others::ended(&session.cluster, &session.cluster.namespace, &own, &id).await?;
     others::refuse_unfinished(&session.cluster, &spec.job).await?;
-    let named = job.look.database.clone().named();
-    let scripts = job.look.migrations.as_deref().map(migrations::read).transpose()?.unwrap_or_default();
-    let mut desk = Desk::new(spec, scripts, named, Some(template.pod.clone()));
+    let mut desk = Desk::new(spec, job.database.clone().named(), Some(template.pod.clone()));
     if asked.offline {
         let looking = asked.stopped_around(&session.cluster, &template, &desk.spec.container);
         let found = session.stop.interruptible(looking).await??;
@@ -178,7 +175,7 @@ fn broken(states: &[State]) -> Option<String> {
 /// # Errors
 /// The record comes from another version.
 pub(super) fn desk(record: &Record, database: Option<Named>) -> Result<Arc<Desk>> {
-    Ok(Arc::new(Desk::new(Spec::read(&record.spec)?, Vec::new(), database, None)))
+    Ok(Arc::new(Desk::new(Spec::read(&record.spec)?, database, None)))
 }
 
 /// The Job of an operation, for those who watch.

@@ -8,13 +8,12 @@ use super::spec::Spec;
 use crate::cluster::Cluster;
 use crate::cluster::agent::Agent;
 use crate::cluster::image::ImagePod;
+use crate::command::migrations::migrator;
 use crate::failure::{Failure, Result};
+use crate::framework::Framework;
 use crate::framework::golang_migrate::files::{Evidence, SUFFIX, migrations};
 use crate::framework::golang_migrate::verdict::{Recognised, Verdict, judge};
 use crate::shutdown::Stop;
-
-/// Where images put migrations when neither argument nor variable says so.
-const USUAL: [&str; 5] = ["/migrations", "/data/migrations", "/app/migrations", "/db/migrations", "/etc/migrations"];
 
 /// A container whose image has the migration files, and where they may be.
 #[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
@@ -27,32 +26,10 @@ pub(crate) struct Migrator {
 impl Migrator {
     /// The container of a pod that says where its migrations are; else the one that mounts the database.
     pub(crate) fn of(pod: &Pod, container: &str) -> Option<Self> {
-        let spec = pod.spec.as_ref()?;
-        let all = || spec.init_containers.iter().flatten().chain(&spec.containers);
-        let told = all().find_map(|c| Some((c, told_folders(c)?)));
-        let (chosen, mut folders) = match told {
-            Some(found) => found,
-            None => (all().find(|c| c.name == container)?, Vec::new()),
-        };
-        folders.extend(USUAL.map(str::to_owned));
+        let (chosen, mut folders) = migrator(pod, container)?;
+        folders.extend(Framework::GolangMigrate.places().into_iter().flat_map(|places| places.folders()));
         Some(Self { image: chosen.image.clone()?, folders })
     }
-}
-
-/// `-path DIR`, `-source file://DIR`, or a variable such as `UPMETER_DB_MIGRATIONS_PATH`.
-fn told_folders(container: &Container) -> Option<Vec<String>> {
-    let words: Vec<&str> = container.command.iter().chain(&container.args).flatten().map(String::as_str).collect();
-    let after = |flag: &str| {
-        let equals =
-            words.iter().find_map(|word| word.trim_start_matches('-').strip_prefix(flag)?.strip_prefix('=').map(str::to_owned));
-        let next = words.iter().position(|word| word.trim_start_matches('-') == flag && word.starts_with('-'));
-        equals.or_else(|| words.get(next? + 1).map(|word| (*word).to_owned()))
-    };
-    let variables = container.env.iter().flatten().filter(|variable| variable.name.to_uppercase().contains("MIGRATION"));
-    let from_variables = variables.filter_map(|variable| variable.value.clone()).filter(|value| value.starts_with('/'));
-    let source = after("source").and_then(|source| source.strip_prefix("file://").map(str::to_owned));
-    let folders: Vec<String> = after("path").into_iter().chain(source).chain(from_variables).collect();
-    (!folders.is_empty()).then_some(folders)
 }
 
 /// Judges a dirty version again by the files of the image, where the first judgement was that nothing proves it.
@@ -93,11 +70,11 @@ async fn read(
     version: i64,
 ) -> Result<std::result::Result<Evidence, String>> {
     let container = Container { image: Some(migrator.image.clone()), ..Container::default() };
-    let pod = match ImagePod::start(cluster, stop, &spec.helper, &container, &spec.arch).await {
+    let pod = match ImagePod::start(cluster, stop, &spec.helper, &[], &container, &spec.arch).await {
         Ok(pod) => pod,
         Err(failure) => return Ok(Err(format!("the migration files in {} can't be read: {}", migrator.image, told(&failure)))),
     };
-    let files = pod.agent.ask(Read { folders: migrator.folders.clone(), suffix: SUFFIX.to_owned() }, None).await;
+    let files = pod.agent.ask(Read { folders: migrator.folders.clone(), suffix: SUFFIX.to_owned(), depth: 0 }, None).await;
     pod.remove(cluster).await;
     let files = match files {
         Ok(files) => files,

@@ -73,7 +73,7 @@ pub(super) async fn place(session: &Session, options: &Options, id: &str) -> Res
         let workload = Workload::of(&pod, &owner)?;
         access::require(cluster, &needs::of(&namespace, workload.kind, &options.wishes), ROLE).await?;
         // Before the helper pod is there: it would only be in the way of whoever works on the volume.
-        let store = Store::new(cluster.client.clone(), &namespace, "");
+        let store = Store::in_namespace(cluster, &namespace);
         for mount in &mounts {
             operation::refuse_if_unfinished(&store, &LockName::new(&operation::volume_lock(&mount.source, &name)), &namespace)
                 .await?;

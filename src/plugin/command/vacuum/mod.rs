@@ -69,7 +69,7 @@ async fn run_in(session: &Session, options: &Options) -> Result<Exit> {
     } else {
         look_and_run(session, options, &id, &place).await
     };
-    let store = Store::new(session.cluster.client.clone(), &place.namespace, "");
+    let store = Store::in_namespace(&session.cluster, &place.namespace);
     let over = match store.load(&id).await {
         Ok(record) => record.phase.is_over(),
         Err(failure) => failure.exit == Exit::Usage, // There is no record. One that can't be read may be under way.
