@@ -21,6 +21,9 @@ pub enum Event {
     Progress(Progress),
     /// The step that runs has something to say, as one line.
     Note(String),
+    /// A container that the step that runs follows has written a line.
+    #[allow(missing_docs, reason = "named by the variant")]
+    Said { container: String, line: String },
     /// The step that runs is done; `summary` may be empty.
     #[allow(missing_docs, reason = "named by the variant")]
     StepDone { title: String, summary: String, elapsed: Duration },

@@ -36,6 +36,16 @@ fn the_words_of_other_tools_explain_what_they_stand_for() {
 }
 
 #[test]
+fn run_explains_every_flag() {
+    insta::assert_snapshot!(before_connection(&help(&["run", "--help"])));
+}
+
+#[test]
+fn rollback_explains_every_flag() {
+    insta::assert_snapshot!(before_connection(&help(&["rollback", "--help"])));
+}
+
+#[test]
 fn start_explains_every_flag() {
     insta::assert_snapshot!(before_connection(&help(&["start", "--help"])));
 }
@@ -58,6 +68,11 @@ fn undo_explains_every_flag() {
 #[test]
 fn history_explains_every_flag() {
     insta::assert_snapshot!(before_connection(&help(&["history", "--help"])));
+}
+
+#[test]
+fn cleanup_explains_every_flag() {
+    insta::assert_snapshot!(before_connection(&help(&["cleanup", "--help"])));
 }
 
 #[test]

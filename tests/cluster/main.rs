@@ -17,5 +17,6 @@ mod observe;
 mod place;
 mod repair;
 mod roles;
+mod run;
 mod story;
 mod vacuum;

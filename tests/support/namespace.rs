@@ -103,12 +103,11 @@ impl Namespace {
 
     /// The same, not started yet.
     pub(crate) fn dbmig_command(&self, words: &[&str]) -> Command {
-        let mut command = self.plugin(words);
+        let context = env::var("DBMIG_TEST_CONTEXT").ok();
+        let at = context.iter().flat_map(|context| ["--context", context]);
+        let mut command = self.plugin(&at.chain(words.iter().copied()).collect::<Vec<_>>());
         if let Some(kubeconfig) = env::var_os("DBMIG_TEST_KUBECONFIG") {
             command.env("KUBECONFIG", kubeconfig);
-        }
-        if let Ok(context) = env::var("DBMIG_TEST_CONTEXT") {
-            command.args(["--context", &context]);
         }
         command
     }
@@ -131,7 +130,9 @@ impl Namespace {
         let dirs = plugin.parent().map(Path::to_path_buf).into_iter().chain(env::split_paths(&path));
         let mut command = Command::new("kubectl");
         command.env("PATH", env::join_paths(dirs).expect("the PATH has no colon in a folder's name"));
-        command.arg("dbmig").args(words).args(["--namespace", &self.name]);
+        // What stands behind two dashes is a command of its own.
+        let (ours, theirs) = words.split_at(words.iter().position(|word| *word == "--").unwrap_or(words.len()));
+        command.arg("dbmig").args(ours).args(["--namespace", &self.name]).args(theirs);
         command
     }
 

@@ -2,6 +2,7 @@
 //!
 //! A new command is one file here, one line in [`Command`] and one in [`crate::command::dispatch`].
 
+pub mod cleanup;
 pub mod completion;
 pub mod connection;
 pub mod database;
@@ -16,6 +17,8 @@ pub mod logs;
 pub mod output;
 pub mod repair;
 pub mod resume;
+pub mod rollback;
+pub mod run;
 pub mod scope;
 pub mod stamp;
 pub mod start;
@@ -65,11 +68,14 @@ pub enum Command {
     Force(force::Args),
     Stamp(stamp::Args),
     Unlock(unlock::Args),
+    Run(run::Args),
+    Rollback(rollback::Args),
     Start(start::Args),
     Finish(finish::Args),
     Resume(resume::Args),
     Undo(undo::Args),
     History(history::Args),
+    Cleanup(cleanup::Args),
     Version(version::Args),
     Completion(completion::Args),
 }
@@ -89,10 +95,13 @@ impl Command {
             | Self::Force(force::Args { how, .. })
             | Self::Stamp(stamp::Args { how, .. })
             | Self::Unlock(unlock::Args { how, .. }) => (how.output.format, false),
+            Self::Run(args) => (args.job.output.format, false),
+            Self::Rollback(args) => (args.job.output.format, false),
             Self::Start(args) => (args.output.format, false),
             Self::Finish(args) => (args.output.format, false),
             Self::Resume(args) => (args.output.format, false),
             Self::Undo(args) => (args.output.format, false),
+            Self::Cleanup(args) => (args.output.format, args.output.no_headers),
             Self::History(args) => (args.output.format, args.output.no_headers),
             Self::Version(args) => (args.output.format, false),
             Self::Completion(_) => (Format::Table, false),

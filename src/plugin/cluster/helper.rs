@@ -112,6 +112,25 @@ pub fn is_helper(pod: &Pod) -> bool {
     named && pod.metadata.labels.as_ref().is_some_and(|labels| labels.contains_key(LABEL_OPERATION))
 }
 
+/// Removes the helper pod that an operation may have left behind, in whichever process. Who may not has never made one.
+///
+/// # Errors
+/// When the API server refuses otherwise.
+pub async fn delete_of(cluster: &Cluster, namespace: &str, operation: &str) -> Result<()> {
+    let api: Api<Pod> = Api::namespaced(cluster.client.clone(), namespace);
+    match api.get_metadata_opt(&format!("dbmig-{operation}")).await {
+        Ok(Some(_)) => delete(&api, &format!("dbmig-{operation}")).await,
+        Ok(None) | Err(_) => Ok(()),
+    }
+}
+
+async fn delete(api: &Api<Pod>, name: &str) -> Result<()> {
+    match api.delete(name, &DeleteParams::default().grace_period(1)).await {
+        Err(error) if !is_not_found(&error) => Err(translate(&error, &format!("delete the helper pod/{name}"))),
+        _ => Ok(()),
+    }
+}
+
 impl Helper {
     /// A helper that mounts the given volumes beside a pod.
     #[must_use]
@@ -206,10 +225,7 @@ impl Helper {
     /// # Errors
     /// When the API server refuses.
     pub async fn delete(&self, cluster: &Cluster) -> Result<()> {
-        match self.api(cluster).delete(&self.name, &DeleteParams::default().grace_period(1)).await {
-            Err(error) if !is_not_found(&error) => Err(translate(&error, &format!("delete the helper pod/{}", self.name))),
-            _ => Ok(()),
-        }
+        delete(&self.api(cluster), &self.name).await
     }
 
     /// Removes the pod and waits until it is gone, so that its name is free. Fine if it is not there.

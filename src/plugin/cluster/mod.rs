@@ -13,6 +13,7 @@ pub mod exec;
 pub mod flags;
 pub mod helper;
 pub mod image;
+pub mod job;
 pub mod kind;
 pub mod names;
 pub mod node;

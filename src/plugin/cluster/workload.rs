@@ -152,6 +152,17 @@ impl Workload {
         Ok(())
     }
 
+    /// Changes this very object, lists merged by their names: another one of its name is refused by the server.
+    ///
+    /// # Errors
+    /// When the API server refuses.
+    pub async fn change(&self, cluster: &Cluster, namespace: &str, mut change: serde_json::Value) -> Result<()> {
+        change["metadata"] = json!({"uid": self.uid});
+        let params = PatchParams { field_manager: Some("kubectl-dbmig".to_owned()), ..PatchParams::default() };
+        let changed = self.api(cluster, namespace).patch(&self.name, &params, &Patch::Strategic(change)).await;
+        changed.map(|_| ()).map_err(|error| translate(&error, &format!("change {self}")))
+    }
+
     /// Who else sets this object's fields: a GitOps tool or an operator may scale it up again while we work.
     ///
     /// # Errors

@@ -97,11 +97,11 @@ impl Typed {
             .ignore_errors(true)
             .try_get_matches_from(std::iter::once(&program).chain(words))
             .unwrap_or_default();
-        let target = matches
-            .subcommand()
-            .and_then(|(_, command)| command.try_get_many::<String>("target").ok().flatten())
-            .map(|words| words.cloned().collect())
-            .unwrap_or_default();
+        let words_of = |argument: &str| -> Option<Vec<String>> {
+            let (_, command) = matches.subcommand()?;
+            Some(command.try_get_many::<String>(argument).ok().flatten()?.cloned().collect())
+        };
+        let target = words_of("target").or_else(|| words_of("from")).or_else(|| words_of("offline")).unwrap_or_default();
         Self { connection: Connection::from_arg_matches(&matches).unwrap_or_default(), target }
     }
 }
@@ -118,7 +118,11 @@ fn with_names(mut definition: clap::Command, names: &Arc<dyn Names>, target: &[S
             let command = attach(command, "container", || candidates(names, move |names| names.containers(&typed)));
             let operations = matches!(command.get_name(), "watch" | "logs" | "status" | "events");
             let targets = Targets { names: Arc::clone(names), typed: target.to_vec(), operations };
-            attach(command, "target", || ArgValueCompleter::new(targets))
+            let command = attach(command, "target", || ArgValueCompleter::new(targets));
+            let from = Targets { names: Arc::clone(names), typed: Vec::new(), operations: false };
+            let command = attach(command, "from", || ArgValueCompleter::new(from));
+            let offline = Targets { names: Arc::clone(names), typed: Vec::new(), operations: false };
+            attach(command, "offline", || ArgValueCompleter::new(offline))
         });
     }
     definition
@@ -234,6 +238,9 @@ mod tests {
         assert_eq!(completed(&["vacuum", "vac"]), [":4"]);
         assert_eq!(completed(&["vacuum", "upmeter-0", ""]), [":4"]);
         assert_eq!(completed(&["vacuum", "upmeter-0", "-c", ""]), ["of-upmeter-0", ":4"]);
+        assert_eq!(completed(&["run", "sts/u"]), ["sts/upmeter", ":4"]);
+        assert_eq!(completed(&["run", "--from", "sts/"]), ["sts/upmeter", ":4"]);
+        assert_eq!(completed(&["run", "--from", "sts/upmeter", "-c", ""]), ["of-sts/upmeter", ":4"]);
         assert_eq!(completed(&["vacuum", "--context", "p"]), ["prod", ":4"]);
         assert_eq!(completed(&["--context=t"]), ["--context=test", ":4"]);
         assert_eq!(completed(&["undo", ""]), ["vacuum-1", ":4"]);

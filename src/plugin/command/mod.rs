@@ -1,6 +1,7 @@
 //! One file per command: what was typed → what is found → a plan → carried out → a report. This file only connects them.
 
 mod books;
+pub mod cleanup;
 pub mod complete;
 pub mod completion;
 pub mod doctor;
@@ -19,6 +20,7 @@ mod reach;
 pub mod repair;
 mod report;
 pub mod resume;
+pub mod run;
 mod scope;
 pub mod session;
 pub mod start;
@@ -78,8 +80,11 @@ pub fn dispatch(command: Command, ctx: &Context) -> Result<Exit> {
         Command::Start(args) => on_runtime(ctx, start::run(ctx, args)),
         Command::Finish(args) => on_runtime(ctx, finish::run(ctx, args)),
         Command::Events(args) => on_one_thread(ctx, events::run(ctx, args)),
+        Command::Run(args) => on_runtime(ctx, run::run(ctx, args)),
+        Command::Rollback(args) => on_runtime(ctx, run::roll_back(ctx, args)),
         Command::Resume(args) => on_runtime(ctx, resume::run(ctx, args)),
         Command::Undo(args) => on_runtime(ctx, undo::run(ctx, args)),
+        Command::Cleanup(args) => on_runtime(ctx, cleanup::run(ctx, args)),
         Command::History(args) => on_runtime(ctx, history::run(ctx, args)),
         Command::Version(args) => on_runtime(ctx, version::run(&args, ctx, agents(), server_version(&ctx.connection))),
         Command::Completion(args) => on_runtime(ctx, completion::run(args.what, ctx)),

@@ -11,9 +11,10 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use super::session::Session;
-use super::{finish, repair, start, vacuum};
+use super::{finish, repair, run, start, vacuum};
 use crate::cluster::Cluster;
 use crate::cluster::access::who_am_i;
+use crate::cluster::helper::delete_of;
 use crate::cluster::volume::Source;
 use crate::database::find::Named;
 use crate::event::{Event, Events};
@@ -71,8 +72,13 @@ pub(super) fn volume_lock(volume: &Source, pod: &str) -> String {
 /// `Held` with that operation, and how to go on with it.
 pub(super) async fn refuse_if_unfinished(store: &Store, lock: &LockName, namespace: &str) -> Result<()> {
     let Some(other) = store.unfinished(Some(lock.as_str())).await?.pop() else { return Ok(()) };
+    Err(unfinished(&other, namespace))
+}
+
+/// Says that an operation is not finished, and how to go on with it.
+pub(super) fn unfinished(other: &Record, namespace: &str) -> Failure {
     let done = other.steps.iter().filter(|step| step.state == crate::plan::StepState::Done).count();
-    Err(Failure::new(Exit::Held, format!("operation {} on {} is not finished", other.id, other.target))
+    Failure::new(Exit::Held, format!("operation {} on {} is not finished", other.id, other.target))
         .fact(format!(
             "started {} by {} from {}; {done} of {} steps done",
             other.created,
@@ -82,7 +88,7 @@ pub(super) async fn refuse_if_unfinished(store: &Store, lock: &LockName, namespa
         ))
         .state("nothing was changed")
         .next(format!("kubectl dbmig resume {} -n {namespace}", other.id))
-        .next(format!("kubectl dbmig undo {} -n {namespace}", other.id)))
+        .next(format!("kubectl dbmig undo {} -n {namespace}", other.id))
 }
 
 /// Takes the Lease, writes the record and carries the steps out.
@@ -171,6 +177,11 @@ pub(super) async fn take_up(session: &Session, id: &str, direction: Direction, s
         Some(Helper::Repair(desk)) => desk.leave(cluster).await,
         Some(Helper::Finish(desk)) => desk.leave(cluster).await,
         Some(Helper::Start(desk)) => desk.leave(cluster).await,
+        Some(Helper::Run(desk)) => {
+            desk.leave(cluster).await?;
+            // The process before this one may have left its own.
+            delete_of(cluster, &namespace, id).await
+        }
         None => Ok(()),
     };
     report.and_then(|report| left.map(|()| report))
@@ -183,9 +194,10 @@ struct Plan {
     helper: Option<Helper>,
 }
 
-/// What holds a pod of ours.
+/// The way to a database that a command's steps have opened.
 enum Helper {
     Repair(Arc<repair::Desk>),
+    Run(Arc<run::Desk>),
     Finish(Arc<finish::Desk>),
     Start(Arc<start::Desk>),
 }
@@ -209,6 +221,10 @@ fn plan(record: &Record, said: Said) -> Result<Plan> {
         repair::NAME => {
             let desk = repair::desk(record, said.database)?;
             Ok(Plan { steps: repair::steps(&desk), helper: Some(Helper::Repair(desk)) })
+        }
+        run::NAME | run::ROLLBACK => {
+            let desk = run::desk(record, said.database)?;
+            Ok(Plan { steps: run::steps(&desk), helper: Some(Helper::Run(desk)) })
         }
         start::NAME => {
             let desk = start::desk(record)?;

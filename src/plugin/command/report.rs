@@ -1,17 +1,23 @@
 //! How an operation's end is told.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::session::Session;
 use crate::exit::Exit;
-use crate::plan::{ATTENTION, Phase, Record, Report as Ended};
+use crate::failure::Failure;
+use crate::plan::{ATTENTION, FAILED, Memory, Phase, Record, Report as Ended};
 use crate::ui::{Report, Table};
 
 /// Tells the end and gives the exit code.
 pub(super) fn conclude(session: &Session, ended: &Ended) -> Exit {
     let record = &ended.record;
-    let word = if record.phase == Phase::Undone { "taken back" } else { "done" };
-    session.ui.say(&format!("{} {word}", record.id));
+    let failed =
+        Memory::new(record.memory.clone()).recall::<Told>(FAILED).ok().flatten().filter(|_| record.phase == Phase::Failed);
+    match record.phase {
+        Phase::Undone => session.ui.say(&format!("{} taken back", record.id)),
+        Phase::Failed => {}
+        _ => session.ui.say(&format!("{} done", record.id)),
+    }
     let attention = record.memory.get(ATTENTION).and_then(|value| value.as_str());
     if let Some(attention) = attention {
         session.ui.warn(attention);
@@ -22,7 +28,35 @@ pub(super) fn conclude(session: &Session, ended: &Ended) -> Exit {
         session.ui.fail(&failure);
         return Exit::Failed;
     }
+    if let Some(told) = failed {
+        session.ui.fail(&told.into());
+        return Exit::Failed;
+    }
     if attention.is_some() && record.phase == Phase::Done { Exit::Attention } else { Exit::Done }
+}
+
+/// What a failure says, as a record keeps it.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) struct Told {
+    message: String,
+    facts: Vec<String>,
+    state: Option<String>,
+    next: Vec<String>,
+}
+
+impl From<Failure> for Told {
+    fn from(failure: Failure) -> Self {
+        let Failure { message, facts, state, next, .. } = failure;
+        Self { message, facts, state, next }
+    }
+}
+
+impl From<Told> for Failure {
+    fn from(told: Told) -> Self {
+        let Told { message, facts, state, next } = told;
+        let failure = Failure { state, ..Self::failed(message).facts(facts) };
+        next.into_iter().fold(failure, Self::next)
+    }
 }
 
 /// An operation that has ended, for `-o json`.

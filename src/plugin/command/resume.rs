@@ -34,7 +34,7 @@ pub async fn run(ctx: &Context, args: Args) -> Result<Exit> {
 
 fn refuse_if_over(record: &Record) -> Result<()> {
     match record.phase {
-        Phase::Done | Phase::Undone => {
+        Phase::Done | Phase::Failed | Phase::Undone => {
             Err(Failure::refused(format!("operation {} is over: {}", record.id, record.phase.as_str()))
                 .state("nothing was changed"))
         }

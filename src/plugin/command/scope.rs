@@ -1,6 +1,7 @@
 //! From what was typed to what an observer looks at. Reads only.
 
 use super::operation::looks_like_id;
+use super::run;
 use super::session::Session;
 use crate::cli::scope::ScopeArgs;
 use crate::cluster::kind::{Kind, TargetRef};
@@ -66,7 +67,7 @@ async fn of_target(session: &Session, words: &[String]) -> Result<Scope> {
     }
     // Not a pod: perhaps an operation.
     match store(session).load(&asked.name).await {
-        Ok(record) => Scope::of_target(&session.cluster, &TargetRef::parse(&[record.target])?).await,
+        Ok(record) => Scope::of_target(&session.cluster, &watched(&record)?).await,
         Err(_) => Err(failure),
     }
 }
@@ -77,7 +78,7 @@ async fn unnamed(session: &Session, namespace: &str, many: Several) -> Result<Sc
     let unfinished = store(session).unfinished(None).await.unwrap_or_default();
     let mut choices: Vec<(String, TargetRef)> = Vec::new();
     for record in &unfinished {
-        choices.push((format!("{} (operation {})", record.target, record.id), TargetRef::parse(&[&record.target])?));
+        choices.push((format!("{} (operation {})", record.target, record.id), watched(record)?));
     }
     if choices.is_empty() {
         let found = migrations(cluster, Some(namespace)).await?;
@@ -99,6 +100,11 @@ async fn unnamed(session: &Session, namespace: &str, many: Several) -> Result<Sc
             Scope::of_target(cluster, &several[index].1).await
         }
     }
+}
+
+/// What an operation works on, or the Job that it has made.
+fn watched(record: &Record) -> Result<TargetRef> {
+    run::watched(record).map_or_else(|| TargetRef::parse(&[&record.target]), Ok)
 }
 
 fn store(session: &Session) -> Store {

@@ -22,6 +22,7 @@ mod available;
 mod checksum;
 mod compare;
 mod django;
+pub mod down;
 mod drizzle;
 mod ef_core;
 mod effect;

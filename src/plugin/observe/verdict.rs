@@ -88,7 +88,7 @@ fn of_operation(facts: &Facts, record: &Record) -> Option<Verdict> {
     let resume = format!("kubectl dbmig resume {id} -n {namespace}");
     let undo = format!("kubectl dbmig undo {id} -n {namespace}");
     match record.phase {
-        Phase::Done | Phase::Undone => None,
+        Phase::Done | Phase::Failed | Phase::Undone => None,
         Phase::Stopped => Some(wrong(format!("operation {id} stopped half-way: {}", record.message), vec![resume, undo])),
         Phase::Running | Phase::Undoing if facts.is_abandoned(record) => {
             let (way, next) = match record.phase {

@@ -8,6 +8,7 @@ use kube::api::DynamicObject;
 use serde_json::Value;
 
 use super::usage::Usage;
+use crate::cluster::job::is_sidecar;
 use crate::cluster::kind::{Kind, TargetRef};
 
 /// A controller of pods.
@@ -183,13 +184,6 @@ fn lingering(pod: &Pod) -> Option<Vec<String>> {
     };
     let rest: Vec<String> = names().filter(|name| runs(name)).map(str::to_owned).collect();
     (!own.is_empty() && own.iter().all(|name| ended_well(name)) && !rest.is_empty()).then_some(rest)
-}
-
-/// Sidecars that never end, by the names that their makers give them.
-fn is_sidecar(name: &str) -> bool {
-    ["proxy", "sidecar", "envoy", "istio", "linkerd", "vault-agent", "pgbouncer", "fluent", "exporter"]
-        .iter()
-        .any(|word| name.contains(word))
 }
 
 /// A claim.

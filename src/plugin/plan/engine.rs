@@ -3,8 +3,10 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
+use serde_json::Value;
 use tokio::time::{Instant, sleep};
 
+use super::memory::FAILED;
 use super::record::{Phase, Record, StepRecord, StepState};
 use super::step::{Look, Run, Step};
 use super::store::Store;
@@ -56,7 +58,10 @@ impl Engine {
                 return Err(self.end_early(failure).await);
             }
         }
-        self.finish(Phase::Done, "done").await
+        match self.run.memory.recall::<Value>(FAILED)? {
+            Some(why) => self.finish(Phase::Failed, why["message"].as_str().unwrap_or("failed")).await,
+            None => self.finish(Phase::Done, "done").await,
+        }
     }
 
     /// Carries a step out, again and again while what stands in its way may pass.

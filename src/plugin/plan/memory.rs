@@ -10,6 +10,8 @@ use crate::failure::{Failure, Result};
 
 /// Name under which a step leaves what a person must still look at: the command then ends with [`crate::exit::Exit::Attention`].
 pub const ATTENTION: &str = "attention";
+/// Name under which a step leaves why what the plan has run did not go well: the operation then ends as [`super::Phase::Failed`].
+pub const FAILED: &str = "failed";
 
 /// Named values of an operation, saved with its record. No secret ever goes in.
 #[derive(Debug, Clone, Default)]

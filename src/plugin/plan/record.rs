@@ -61,6 +61,8 @@ pub enum Phase {
     Undoing,
     /// Carried out.
     Done,
+    /// Carried out, but what it ran did not go well; the message says how.
+    Failed,
     /// Taken back; things are as before.
     Undone,
 }
@@ -69,7 +71,7 @@ impl Phase {
     /// Nothing more will happen unless somebody asks for `undo`.
     #[must_use]
     pub fn is_over(self) -> bool {
-        matches!(self, Self::Done | Self::Undone)
+        matches!(self, Self::Done | Self::Failed | Self::Undone)
     }
 
     /// As shown to people and in labels.
@@ -80,6 +82,7 @@ impl Phase {
             Self::Stopped => "stopped",
             Self::Undoing => "undoing",
             Self::Done => "done",
+            Self::Failed => "failed",
             Self::Undone => "undone",
         }
     }

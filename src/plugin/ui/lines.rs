@@ -39,6 +39,7 @@ impl Lines {
             // A person has seen the step that it is part of.
             Event::Payload { .. } => None,
             Event::Note(text) => Some(format!("{}: {}", self.step, harmless(text))),
+            Event::Said { container, line } => Some(format!("  {} | {}", harmless(container), harmless(line))),
             Event::StepDone { summary, elapsed: took, .. } => {
                 let summary = if summary.is_empty() { String::new() } else { format!(": {}", harmless(summary)) };
                 Some(format!("{}: done in {}{summary}", self.step, elapsed(*took)))
@@ -78,10 +79,11 @@ mod tests {
             progress(0, 4 << 30), // At once: not worth a line.
             progress(1 << 30, 4 << 30),
             Event::Note("one\x1b row".into()),
+            Event::Said { container: "migrate".into(), line: "Batch 1 run\x1b[2J".into() },
             Event::StepDone { title: "rebuild".into(), summary: "4.0 GiB".into(), elapsed: Duration::from_millis(2300) },
             Event::StepAlready { index: 4, of: 9, title: "verify".into() },
         ];
-        let seconds = [0, 1, 6, 7, 8, 9].map(Duration::from_secs);
+        let seconds = [0, 1, 6, 7, 7, 8, 9].map(Duration::from_secs);
         let told: Vec<_> = events.iter().zip(seconds).filter_map(|(event, after)| lines.line(event, now + after)).collect();
         assert_eq!(
             told,
@@ -89,6 +91,7 @@ mod tests {
                 "[3/9] rebuild",
                 "[3/9] rebuild: 25 % (1.0 GiB of 4.0 GiB)",
                 "[3/9] rebuild: one\\u{1b} row",
+                "  migrate | Batch 1 run\\u{1b}[2J",
                 "[3/9] rebuild: done in 2.3s: 4.0 GiB",
                 "[4/9] verify: already done",
             ]

@@ -48,6 +48,7 @@ impl Bars {
             // A person has seen the step that it is part of.
             Event::Payload { .. } => None,
             Event::Note(text) => Some(format!("  {}", harmless(text))),
+            Event::Said { container, line } => Some(format!("  {} | {}", harmless(container), harmless(line))),
             Event::StepDone { summary, elapsed: took, .. } => {
                 self.end();
                 let summary = if summary.is_empty() { String::new() } else { format!("  {}", harmless(summary)) };

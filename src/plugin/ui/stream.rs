@@ -63,6 +63,10 @@ enum What<'a> {
     Note {
         text: &'a str,
     },
+    Log {
+        container: &'a str,
+        message: &'a str,
+    },
     StepDone {
         title: &'a str,
         summary: &'a str,
@@ -100,6 +104,7 @@ impl Stream {
                 What::Progress { phase: &progress.phase, done: progress.done, total, unit: progress.unit }
             }
             Event::Note(text) => What::Note { text },
+            Event::Said { container, line } => What::Log { container, message: line },
             Event::StepDone { title, summary, elapsed } => {
                 What::StepDone { title, summary, elapsed_seconds: elapsed.as_secs_f64() }
             }

@@ -4,5 +4,5 @@ mod doctor;
 mod find;
 pub(crate) mod mariadb;
 pub(crate) mod postgres;
-mod server;
+pub(crate) mod server;
 pub(crate) mod stuck;

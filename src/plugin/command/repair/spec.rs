@@ -34,7 +34,7 @@ pub(super) struct Spec {
 /// How a database is found again.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) enum Which {
+pub(in crate::command) enum Which {
     /// The pod is told of it, or has it on a volume.
     Found,
     /// The Secret or ConfigMap that was named.
@@ -47,7 +47,7 @@ pub(super) enum Which {
 
 impl Which {
     /// As the user named it.
-    pub(super) fn of(named: Option<&Named>, location: &Location) -> Self {
+    pub(in crate::command) fn of(named: Option<&Named>, location: &Location) -> Self {
         match (named, location) {
             (None, _) => Self::Found,
             (Some(Named::Reference(reference)), _) => Self::Reference(reference.to_string()),
@@ -60,7 +60,7 @@ impl Which {
     ///
     /// # Errors
     /// The record comes from another version.
-    pub(super) fn named(&self) -> Result<Option<Named>> {
+    pub(in crate::command) fn named(&self) -> Result<Option<Named>> {
         match self {
             Self::Found | Self::Typed => Ok(None),
             Self::Reference(reference) => Ok(Some(Named::Reference(reference.parse()?))),

@@ -181,6 +181,13 @@ pub fn the_one(found: Vec<Found>, pod: &str) -> Result<Found> {
     }
 }
 
+/// Whether a variable of this name may say something of a database.
+#[must_use]
+pub fn is_about_a_database(variable: &str) -> bool {
+    let name = variable.to_uppercase();
+    ABOUT.iter().any(|word| name.contains(word))
+}
+
 /// The container that counts first, then the others; a migration often runs in an init container.
 fn containers<'a>(subject: &'a Subject<'_>) -> impl Iterator<Item = &'a Container> {
     let spec = subject.pod.spec.as_ref();

@@ -1,0 +1,185 @@
+//! `run` and `rollback`: a migration as one Job that can't run twice at once, outlives this process, and is judged by the
+//! database's own books.
+
+mod asked;
+mod desk;
+mod needs;
+mod offline;
+mod others;
+mod outcome;
+mod preview;
+mod spec;
+mod step;
+
+use std::sync::Arc;
+
+use self::asked::{Asked, Books, What};
+use self::desk::Around;
+pub(super) use self::desk::Desk;
+use self::preview::Preview;
+use self::spec::{Spec, Way};
+pub(super) use self::step::steps;
+use super::Context;
+use super::operation::{self, Start};
+use super::session::Session;
+use crate::cli::rollback;
+use crate::cli::run::Args;
+use crate::cluster::access;
+use crate::cluster::job::OwnJob;
+use crate::cluster::kind::{Kind, TargetRef};
+use crate::database::find::Named;
+use crate::exit::Exit;
+use crate::failure::{Failure, Result};
+use crate::framework::{Fate, LockKind, State};
+use crate::plan::Record;
+use crate::ui::human::harmless;
+
+/// The command's name, in records.
+pub const NAME: &str = "run";
+
+/// The name of the way down, in records.
+pub const ROLLBACK: &str = "rollback";
+
+/// Runs a migration.
+///
+/// # Errors
+/// `Refused` with nothing changed, `Held` when it runs already, or what the engine says.
+pub async fn run(ctx: &Context, args: Args) -> Result<Exit> {
+    let words = args.from.clone().or(args.offline.clone()).map_or(args.target, |from| vec![from]);
+    let what = args.filename.map_or(What::Object(words), What::File);
+    start(ctx, &Asked { what, offline: args.offline.is_some(), job: args.job, down: None }).await
+}
+
+/// Takes migrations back.
+///
+/// # Errors
+/// As [`run`].
+pub async fn roll_back(ctx: &Context, args: rollback::Args) -> Result<Exit> {
+    let down = Some(args.extent());
+    start(ctx, &Asked { what: What::Object(args.target), offline: false, job: args.job, down }).await
+}
+
+async fn start(ctx: &Context, asked: &Asked) -> Result<Exit> {
+    let job = &asked.job;
+    if !job.dry_run && !job.yes && !ctx.ui.can_ask() {
+        return Err(Failure::refused("there is no terminal to ask on")
+            .state("nothing was changed")
+            .next("say --yes to go ahead, or --dry-run to see what would be done"));
+    }
+    let session = Session::begin(ctx).await?;
+    let id = operation::new_id(asked.name());
+    let unchanged = |failure: Failure| if failure.state.is_none() { failure.state("nothing was changed") } else { failure };
+    let template = session.stop.interruptible(asked.template(&session.cluster)).await?.map_err(unchanged)?;
+    let needs = needs::of(&session.cluster.namespace, &template.origin, asked.offline, job.dry_run);
+    access::require(&session.cluster, &needs, needs::ROLE).await?;
+    let spec = asked.spec(&session.cluster, &id, &template).await?;
+    let own = OwnJob::new(&session.cluster, &session.cluster.namespace, &spec.job);
+    others::ended(&session.cluster, &session.cluster.namespace, &own, &id).await?;
+    others::refuse_unfinished(&session.cluster, &spec.job).await?;
+    let mut desk = Desk::new(spec, job.database.clone().named(), Some(template.pod.clone()));
+    if asked.offline {
+        let looking = asked.stopped_around(&session.cluster, &template, &desk.spec.container);
+        let found = session.stop.interruptible(looking).await??;
+        found.because.iter().for_each(|line| session.ui.say(&harmless(&format!("uses the database: {line}"))));
+        let warning = |manager: &String| session.ui.warn(&format!("{manager} may start it again meanwhile, which stops this"));
+        found.managers.iter().for_each(warning);
+        desk = desk.with_offline(found.offline);
+    }
+    looked_and_run(&session, asked, Around { cluster: &session.cluster, stop: &session.stop, id: &id }, desk).await
+}
+
+async fn looked_and_run(session: &Session, asked: &Asked, around: Around<'_>, desk: Desk) -> Result<Exit> {
+    session.ui.say(&format!("looking for the database of {}", desk.spec.origin.shown()));
+    let looked = session.stop.interruptible(desk.look(around)).await;
+    let (books, lock, found) = match looked? {
+        Ok(looked) => (Some(looked.books), looked.lock, Ok((looked.from, looked.states))),
+        Err(failure) if failure.exit == Exit::Usage => return left(session, &desk, Err(failure)).await,
+        Err(failure) => (None, format!("job/{}", desk.spec.job), Err(failure.message)),
+    };
+    let desk = match asked.way_down(around, &desk, &found).await {
+        Ok(None) => desk,
+        Ok(Some(down)) => desk.going_down(down.command, down.going),
+        Err(failure) => return left(session, &desk, Err(failure)).await,
+    };
+    let desk = Arc::new(desk.with_books(books));
+    let ended = agreed_and_run(session, asked, around, &desk, &lock, found).await;
+    left(session, &desk, ended).await
+}
+
+/// Lets go of the way to the database, however it ended.
+async fn left(session: &Session, desk: &Desk, ended: Result<Exit>) -> Result<Exit> {
+    let left = desk.leave(&session.cluster).await;
+    ended.and_then(|exit| left.map(|()| exit))
+}
+
+async fn agreed_and_run(
+    session: &Session,
+    asked: &Asked,
+    around: Around<'_>,
+    desk: &Arc<Desk>,
+    lock: &str,
+    found: Books,
+) -> Result<Exit> {
+    let (spec, args, from, namespace) = (&desk.spec, &asked.job, desk.spec.origin.shown(), &session.cluster.namespace);
+    let built = desk.built(around).await?;
+    let steps = steps(desk);
+    let broken = found.as_ref().ok().and_then(|(_, states)| broken(states));
+    Preview::new(spec, &built, found, &steps).show(session, args.dry_run)?;
+    if !args.force
+        && let Some(why) = broken
+    {
+        return Err(Failure::refused(format!("a migration would not get through: {why}"))
+            .state("nothing was changed")
+            .next(format!("kubectl dbmig repair {from} -n {namespace}"))
+            .next("run it all the same: --force"));
+    }
+    if args.dry_run {
+        return Ok(Exit::Done);
+    }
+    let what = if built.command.is_empty() { format!("container {}", built.container) } else { built.command.join(" ") };
+    let question = match &spec.offline {
+        Some(offline) => {
+            format!("Stop all {} and run {what} in a Job of {from}?", offline.scaled.len() + offline.suspended.len())
+        }
+        None => format!("Run {what} in a Job of {from}?"),
+    };
+    let agreed = match (&spec.way, args.yes) {
+        (_, true) => true,
+        (Way::Up, false) => session.ui.confirm(&session.stop, &question).await?,
+        (Way::Down(_), false) => session.ui.confirm_by_typing(&session.stop, &question, &spec.job).await?,
+    };
+    if !agreed {
+        return Err(Failure::refused("not confirmed").state("nothing was changed"));
+    }
+    session.stop.interruptible(async {}).await?;
+    let start = Start { id: around.id, command: asked.name(), namespace, target: from, lock, spec, before: None };
+    let report = operation::start(session, start, steps).await?;
+    Ok(super::report::conclude(session, &report))
+}
+
+/// Why a migration would fail at once, by the books.
+fn broken(states: &[State]) -> Option<String> {
+    states.iter().find_map(|state| {
+        let failed = state
+            .failed
+            .first()
+            .map(|failed| format!("{}: migration {} did not end well: {}", state.framework, failed.id, failed.how));
+        let lock =
+            state.locks.iter().find(|lock| !matches!(lock.fate, Fate::Dead(_)) || matches!(lock.kind, LockKind::Row { .. }));
+        failed.or_else(|| lock.map(|lock| format!("{}: {} holds the migration lock", state.framework, lock.holder_in_words())))
+    })
+}
+
+/// The desk of an operation that is taken up again; `database` is what the user named now.
+///
+/// # Errors
+/// The record comes from another version.
+pub(super) fn desk(record: &Record, database: Option<Named>) -> Result<Arc<Desk>> {
+    Ok(Arc::new(Desk::new(Spec::read(&record.spec)?, database, None)))
+}
+
+/// The Job of an operation, for those who watch.
+pub(super) fn watched(record: &Record) -> Option<TargetRef> {
+    let spec = Spec::read(&record.spec).ok().filter(|_| matches!(record.command.as_str(), NAME | ROLLBACK))?;
+    Some(TargetRef { kind: Kind::Job, name: spec.job })
+}

@@ -1,0 +1,54 @@
+//! The rights that a run uses; `plugin-manifest/run.yaml` grants the same ones.
+
+use crate::cluster::access::Need;
+use crate::cluster::job::Origin;
+use crate::cluster::kind::Kind;
+use crate::command::vacuum::needs::Rule;
+
+/// Name of the Role that a user is given.
+pub(super) const ROLE: &str = "kubectl-dbmig-run";
+
+const ALWAYS: &[Rule] = &[
+    ("batch", "jobs", &["get", "list", "watch", "create", "patch", "delete"]),
+    ("", "pods", &["get", "list", "watch"]),
+    ("", "pods/log", &["get"]),
+];
+/// To write an operation down.
+const RECORD: &[Rule] = &[
+    ("", "configmaps", &["get", "list", "create", "update"]),
+    ("coordination.k8s.io", "leases", &["get", "create", "update", "delete"]),
+];
+
+/// To stop what uses the database, and to start it again with another image.
+const OFFLINE: &[Rule] = &[
+    ("apps", "deployments", &["get", "list", "patch"]),
+    ("apps", "statefulsets", &["get", "list", "patch"]),
+    ("apps", "replicasets", &["get", "list", "patch"]),
+    ("apps", "daemonsets", &["list"]),
+    ("apps", "deployments/scale", &["patch"]),
+    ("apps", "statefulsets/scale", &["patch"]),
+    ("apps", "replicasets/scale", &["patch"]),
+    ("batch", "cronjobs", &["get", "list", "patch"]),
+];
+
+/// The rights for a Job out of this. What only the way to the database needs is not asked for: without it, the exit code has to do.
+pub(super) fn of(namespace: &str, origin: &Origin, offline: bool, dry_run: bool) -> Vec<Need> {
+    let mut rules = ALWAYS.to_vec();
+    if dry_run {
+        rules.clear();
+    } else {
+        rules.extend(RECORD);
+    }
+    if offline && !dry_run {
+        rules.extend(OFFLINE);
+    }
+    rules.extend(match origin {
+        Origin::File { .. } => None,
+        Origin::Object(object) => Some(reading(object.kind)),
+    });
+    rules.iter().flat_map(|(group, resource, verbs)| Need::all(namespace, group, resource, verbs)).collect()
+}
+
+fn reading(kind: Kind) -> Rule {
+    (kind.group(), kind.plural(), &["get"])
+}

@@ -1,0 +1,38 @@
+//! Other operations that have made a Job of the same name: one that is not through with it keeps the next one out.
+
+use k8s_openapi::api::batch::v1::Job;
+use kube::ResourceExt as _;
+
+use crate::cluster::Cluster;
+use crate::cluster::helper::LABEL_OPERATION;
+use crate::cluster::job::OwnJob;
+use crate::command::operation::unfinished;
+use crate::exit::Exit;
+use crate::failure::Result;
+use crate::plan::Store;
+
+/// The Job of that name that an earlier operation has left behind, if it is through with it.
+///
+/// # Errors
+/// `Held` where the Job runs, or its operation has not judged it yet.
+pub(super) async fn ended(cluster: &Cluster, namespace: &str, own: &OwnJob, operation: &str) -> Result<Option<Job>> {
+    let Some(job) = own.ended_other(operation).await? else { return Ok(None) };
+    let Some(id) = job.labels().get(LABEL_OPERATION) else { return Ok(Some(job)) };
+    match Store::new(cluster.client.clone(), namespace, "").load(id).await {
+        Ok(record) if !record.phase.is_over() => Err(unfinished(&record, namespace)),
+        Ok(_) => Ok(Some(job)),
+        // Its record was cleaned up.
+        Err(failure) if failure.exit == Exit::Usage => Ok(Some(job)),
+        Err(failure) => Err(failure),
+    }
+}
+
+/// Refuses beside an operation that has such a Job, or may still create it.
+///
+/// # Errors
+/// `Held` with that operation, and how to go on with it.
+pub(super) async fn refuse_unfinished(cluster: &Cluster, job: &str) -> Result<()> {
+    let records = Store::new(cluster.client.clone(), &cluster.namespace, "").unfinished(None).await?;
+    let other = records.iter().rev().find(|record| super::watched(record).is_some_and(|watched| watched.name == job));
+    other.map_or(Ok(()), |record| Err(unfinished(record, &cluster.namespace)))
+}

@@ -1,0 +1,79 @@
+//! What a run was decided to do: all that its steps are built from, on any machine. The Job itself is not in it: its variables may
+//! hold what is secret.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::offline::Offline;
+use crate::cluster::job::Origin;
+use crate::command::repair::Which;
+use crate::failure::{Failure, Result};
+
+/// A migration to run.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Spec {
+    /// What the Job is made from.
+    pub(super) origin: Origin,
+    /// Name of the Job.
+    pub(super) job: String,
+    /// The container that migrates.
+    pub(super) container: String,
+    /// Another image for it.
+    pub(super) image: Option<String>,
+    /// Another command for it; empty for its own.
+    pub(super) command: Vec<String>,
+    /// Which way it goes.
+    #[serde(default)]
+    pub(super) way: Way,
+    /// Where the books are that tell what came of it; `None` when the look did not get at them.
+    pub(super) books: Option<Books>,
+    /// Image of the helper pod, where one is needed.
+    pub(super) helper_image: String,
+    /// What is stopped around it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) offline: Option<Offline>,
+    /// The user insisted.
+    pub(super) force: bool,
+    /// Seconds that a pod may take to start or to stop.
+    pub(super) patience_seconds: u64,
+}
+
+/// Which way a migration goes.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) enum Way {
+    /// Migrations are applied.
+    #[default]
+    Up,
+    /// These are taken back, the newest first; `None` where the books did not tell which.
+    Down(Option<Vec<String>>),
+}
+
+/// A database, found again on any machine.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Books {
+    /// How it is found again.
+    pub(super) which: Which,
+    /// The database, as the application knows it, without its password.
+    pub(super) location: String,
+}
+
+impl Spec {
+    /// From a record.
+    ///
+    /// # Errors
+    /// The record comes from another version.
+    pub(super) fn read(value: &serde_json::Value) -> Result<Self> {
+        serde_json::from_value(value.clone()).map_err(|error| {
+            Failure::failed(format!("the operation's record can't be read by this version of kubectl-dbmig: {error}"))
+        })
+    }
+
+    /// How long a pod may take to start or to stop.
+    pub(super) fn patience(&self) -> Duration {
+        Duration::from_secs(self.patience_seconds)
+    }
+}

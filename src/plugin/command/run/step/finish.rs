@@ -1,0 +1,72 @@
+//! Ending what still runs in the Job's pod: a sidecar that waits for nobody any more.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use tokio::time::{Instant, sleep};
+
+use crate::cluster::job::is_over;
+use crate::cluster::pods::statuses;
+use crate::command::kept_logs;
+use crate::command::run::desk::Shared;
+use crate::failure::Result;
+use crate::plan::{Look, Run, Step};
+
+/// The Job's controller takes a moment to see that the only container has ended.
+const MOMENT: Duration = Duration::from_secs(60);
+const LOOK: Duration = Duration::from_millis(500);
+
+/// Ends sidecars. A Job that ends by itself stays for people to see, until `cleanup` or the next one.
+pub(super) struct Finish(pub(super) Shared);
+
+#[async_trait]
+impl Step for Finish {
+    fn id(&self) -> &'static str {
+        "finish-job"
+    }
+
+    fn title(&self) -> String {
+        format!("end what else runs in the pod of job/{}", self.0.spec.job)
+    }
+
+    async fn look(&self, run: &Run) -> Result<Look> {
+        Ok(match self.0.job(run).of(&run.id).await? {
+            Some(job) if !is_over(&job) => Look::Todo,
+            _ => Look::NotNeeded,
+        })
+    }
+
+    async fn act(&self, run: &Run) -> Result<String> {
+        let own = self.0.job(run);
+        let until = Instant::now() + MOMENT;
+        let running = loop {
+            let running = self.running(run).await?;
+            let Some(job) = own.of(&run.id).await? else { return Ok("it is gone".to_owned()) };
+            if is_over(&job) {
+                return Ok("it has ended by itself".to_owned());
+            }
+            if !running.is_empty() || Instant::now() > until {
+                break running;
+            }
+            sleep(LOOK).await;
+        };
+        kept_logs::keep(run, &self.0.pods(run).await?).await;
+        // From here on no pod of it is started again, whatever becomes of us.
+        own.halt().await?;
+        if let Some(job) = own.of(&run.id).await? {
+            own.await_no_pods(&run.cluster, &run.stop, &job).await?;
+            own.remove(&run.cluster, &run.stop, &job).await?;
+        }
+        Ok(format!("{}; its log is kept: kubectl dbmig logs {}", running.join(", "), run.id))
+    }
+}
+
+impl Finish {
+    /// Containers that run, by name.
+    async fn running(&self, run: &Run) -> Result<Vec<String>> {
+        let pods = self.0.pods(run).await?;
+        let all = pods.iter().flat_map(statuses);
+        let runs = all.filter(|status| status.state.as_ref().is_some_and(|state| state.running.is_some()));
+        Ok(runs.map(|status| status.name.clone()).collect())
+    }
+}

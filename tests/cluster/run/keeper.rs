@@ -1,0 +1,162 @@
+//! `run --offline` as ltd-keeper needs it: a web deployment, a worker and a CronJob that share a Secret, and one that does not.
+
+use serde_json::{Value, json};
+
+use super::{HEAD, ends, is_tidy, newest};
+use crate::database::postgres::{CLIENT, server};
+use crate::database::server::Server;
+use crate::support::Running;
+
+const ROLES: &str = concat!(
+    include_str!("../../../plugin-manifest/run.yaml"),
+    "\n---\n",
+    include_str!("../../../plugin-manifest/run-offline.yaml")
+);
+const WORDS: [&str; 5] = ["run", "--offline", "deployment/keeper", "--image", "migrations:1"];
+/// Once it is there, the new image has no psql.
+const WEB: &str = "if command -v psql; then sleep 3600 | psql \"$LTD_KEEPER_DB_URL\"; else exec sleep 3600; fi";
+
+fn pod(name: &str, image: &str, command: &str, secret: &str) -> Value {
+    let env = json!([{"name": "LTD_KEEPER_DB_URL", "valueFrom": {"secretKeyRef": {"name": secret, "key": "db-url"}}},
+        {"name": "FLASK_APP", "value": "/keeper/keeper.py"}]);
+    json!({"metadata": {"labels": {"app": name}}, "spec": {"automountServiceAccountToken": false, "terminationGracePeriodSeconds": 0,
+        "containers": [{"name": "uwsgi", "image": image, "command": ["sh", "-c", command], "env": env,
+            "readinessProbe": {"exec": {"command": ["true"]}}}]}})
+}
+
+fn deploy(server: &Server) {
+    let space = &server.space;
+    server.sql(CLIENT, "DROP TABLE m; GRANT CREATE ON SCHEMA public TO app");
+    for (secret, database) in [("keeper-secrets", "shop"), ("other", "elsewhere")] {
+        let url = format!("postgresql://app:secret@db/{database}?sslmode=disable");
+        let secret = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": secret}, "stringData": {"db-url": url}});
+        space.apply(&secret.to_string());
+    }
+    for (name, replicas, command, secret) in [
+        ("keeper", 2, WEB, "keeper-secrets"),
+        ("worker", 1, "exec sleep 3600", "keeper-secrets"),
+        ("redis", 1, "exec sleep 3600", "other"),
+    ] {
+        let deployment = json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": name}, "spec": {"replicas": replicas,
+            "selector": {"matchLabels": {"app": name}}, "template": pod(name, "databases:1", command, secret)}});
+        space.apply(&deployment.to_string());
+    }
+}
+
+async fn deploy_cronjob(server: &Server) {
+    let space = &server.space;
+    let version = if space.cluster().features().await.unwrap().cronjob_v1 { "batch/v1" } else { "batch/v1beta1" };
+    let mut template = pod("nightly", "databases:1", "true", "keeper-secrets");
+    template["spec"]["restartPolicy"] = "Never".into();
+    let cronjob = json!({"apiVersion": version, "kind": "CronJob", "metadata": {"name": "nightly"},
+        "spec": {"schedule": "0 0 1 1 *", "jobTemplate": {"spec": {"template": template}}}});
+    space.apply(&cronjob.to_string());
+    space.kubectl(&["wait", "--for=condition=Available", "--timeout=180s", "deployment", "keeper", "worker", "redis"]);
+}
+
+/// Replicas and images of all, and whether the CronJob is suspended.
+fn state(server: &Server) -> String {
+    let of = "jsonpath={range .items[*]}{.metadata.name} {.spec.replicas} {.spec.template.spec.containers[0].image},{end}";
+    let deployments = server.space.kubectl(&["get", "deployments", "-o", of]);
+    let of = "jsonpath={.spec.suspend} {.spec.jobTemplate.spec.template.spec.containers[0].image}";
+    format!("{deployments}nightly {}", server.space.kubectl(&["get", "cronjob", "nightly", "-o", of]))
+}
+
+const FIRST: &str = "1ba709663f26";
+const BEFORE: &str = "keeper 2 databases:1,redis 1 databases:1,worker 1 databases:1,nightly false databases:1";
+const STOPPED: &str = "keeper 0 databases:1,redis 1 databases:1,worker 0 databases:1,nightly true databases:1";
+const AFTER: &str = "keeper 2 migrations:1,redis 1 databases:1,worker 1 migrations:1,nightly false migrations:1";
+
+fn revision(server: &Server) -> String {
+    server.sql(CLIENT, "SELECT version_num FROM alembic_version").trim().to_owned()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn everything_that_shares_the_secret_is_stopped_migrated_and_started_with_the_new_image() {
+    let Some(server) = server("runoffline").await else { return };
+    let space = &server.space;
+    deploy(&server);
+    deploy_cronjob(&server).await;
+    let dir = tempfile::tempdir().unwrap();
+    let user = space.user("oncall", ROLES, "kubectl-dbmig-run", dir.path());
+    let account = format!("--serviceaccount={}:oncall", space.name());
+    space.kubectl(&["create", "rolebinding", "offline", "--role=kubectl-dbmig-run-offline", &account]);
+    let secret =
+        space.try_kubectl(&["create", "role", "secret", "--verb=get", "--resource=secrets", "--resource-name=keeper-secrets"]);
+    assert_eq!(secret.code, 0, "{}", secret.stderr);
+    space.kubectl(&["create", "rolebinding", "secret", "--role=secret", &account]);
+    let with = |command: &[&'static str]| [&WORDS[..], &["--yes", "--"], command].concat();
+
+    // While the application runs, in a pod like its own but with a newer image.
+    let from = ["run", "--from", "deployment/keeper", "--image", "migrations:1", "--yes", "--", "flask", "db", "upgrade", FIRST];
+    ends(&space.dbmig_as(&user, &from), 0, &["applied 1ba709663f26"]);
+    assert_eq!(state(&server), BEFORE);
+
+    let plan = space.dbmig_as(&user, &[&WORDS[..], &["--dry-run", "--", "flask", "db", "upgrade"]].concat());
+    ends(
+        &plan,
+        0,
+        &[
+            "deployment/keeper: 2 → 0 replicas; then uwsgi: databases:1 → migrations:1",
+            "deployment/worker: 1 → 0 replicas",
+            "cronjob/nightly: suspended",
+            "secret/keeper-secrets:db-url",
+        ],
+    );
+    assert!(!plan.stderr.contains("redis"), "{}", plan.stderr);
+    assert_eq!(state(&server), BEFORE);
+
+    // It fails: everything stays stopped until somebody says how to go on.
+    let run = space.dbmig_as(&user, &with(&["flask", "db", "upgrade", "nonsense"]));
+    ends(&run, 8, &["'nonsense'", "still stopped", "the database is where it was", "kubectl dbmig resume", "kubectl dbmig undo"]);
+    assert_eq!((state(&server).as_str(), revision(&server).as_str()), (STOPPED, FIRST));
+    ends(&space.dbmig_as(&user, &["undo", "--yes"]), 0, &["taken back"]);
+    assert_eq!(state(&server), BEFORE);
+    space.kubectl(&["wait", "--for=condition=Available", "--timeout=180s", "deployment", "keeper", "worker"]);
+
+    // Somebody starts the worker again before the migration begins.
+    let mut running = Running::start(space.dbmig_command_as(&user, &with(&["flask", "db", "upgrade"])));
+    running.reaches(3, 10);
+    running.paused(|| {
+        space.kubectl(&["scale", "deployment", "worker", "--replicas=1"]);
+        space.wait_for("the worker has a pod", || {
+            space.kubectl(&["get", "pods", "-l", "app=worker", "-o", "name"]).contains("pod/")
+        });
+    });
+    ends(
+        &running.ends(),
+        1,
+        &[
+            "was started again",
+            "deployment/worker has 1 replicas again",
+            "the migration has not begun",
+            "everything was taken back",
+        ],
+    );
+    assert_eq!((state(&server).as_str(), revision(&server).as_str()), (BEFORE, FIRST));
+    space.kubectl(&["wait", "--for=condition=Available", "--timeout=180s", "deployment", "keeper", "worker"]);
+
+    let run = space.dbmig_as(&user, &with(&["flask", "db", "upgrade"]));
+    ends(&run, 0, &["uwsgi | creating editions", "version 1ba709663f26 → 0c0c70d73d4b", "nobody is"]);
+    assert_eq!((state(&server).as_str(), revision(&server).as_str()), (AFTER, HEAD));
+    ends(&space.dbmig_as(&user, &["undo", &newest(space), "--yes"]), 4, &["not where it was before", "nothing was changed"]);
+
+    // Back by the command and the image of that run, and then the old image by `undo`.
+    let id = newest(space);
+    let back = space.dbmig_as(&user, &["rollback", "deployment/keeper", "--yes"]);
+    ends(&back, 0, &["image migrations:1", "command    flask db downgrade", "version 0c0c70d73d4b → 1ba709663f26"]);
+    ends(&space.dbmig_as(&user, &["undo", &id, "--yes"]), 0, &["taken back"]);
+    assert_eq!((state(&server).as_str(), revision(&server).as_str()), (BEFORE, FIRST));
+    space.kubectl(&["wait", "--for=condition=Available", "--timeout=180s", "deployment", "keeper", "worker"]);
+    ends(&space.dbmig_as(&user, &with(&["flask", "db", "upgrade"])), 0, &[]);
+
+    // Killed while things are stopped, and while they start: what is left to do is done once.
+    for step in [2, 9] {
+        let mut running = Running::start(space.dbmig_command_as(&user, &with(&["flask", "db", "upgrade"])));
+        running.reaches(step, 10);
+        running.kill();
+        ends(&space.dbmig_as(&user, &["resume", "--yes"]), 0, &["done"]);
+        assert_eq!(state(&server), AFTER, "killed at step {step}");
+    }
+    is_tidy(space);
+}

@@ -1,0 +1,98 @@
+//! A CronJob as cliscale's: Knex against PostgreSQL beside a sidecar that never ends.
+
+use serde_json::{Value, json};
+
+use super::{ends, is_tidy, newest, records};
+use crate::database::postgres::{CLIENT, server};
+use crate::database::server::Server;
+use crate::support::Running;
+
+const FROM: &str = "cronjob/manual-migrate";
+
+/// The CronJob and its Secret.
+async fn deploy(server: &Server) {
+    let space = &server.space;
+    server.sql(CLIENT, "DROP TABLE m; GRANT CREATE ON SCHEMA public TO app");
+    let secret = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "pg"},
+        "stringData": {"url": "postgres://app:secret@db/shop?sslmode=disable"}});
+    space.apply(&secret.to_string());
+    let version = if space.cluster().features().await.unwrap().cronjob_v1 { "batch/v1" } else { "batch/v1beta1" };
+    let url: Value = json!({"name": "DATABASE_URL", "valueFrom": {"secretKeyRef": {"name": "pg", "key": "url"}}});
+    let cronjob = json!({"apiVersion": version, "kind": "CronJob", "metadata": {"name": "manual-migrate"}, "spec": {
+    "schedule": "0 0 1 1 *", "suspend": true, "jobTemplate": {"spec": {"template": {"spec": {
+        "restartPolicy": "OnFailure", "automountServiceAccountToken": false, "terminationGracePeriodSeconds": 1,
+        "containers": [
+            {"name": "migrate", "image": "migrations:1", "workingDir": "/shop", "command": ["knex", "migrate:latest"], "env": [url]},
+            {"name": "cloud-sql-proxy", "image": "busybox:1", "command": ["sh", "-c", "echo listening; exec sleep 3600"],
+             "livenessProbe": {"exec": {"command": ["false"]}}},
+        ]}}}}}});
+    space.apply(&cronjob.to_string());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_migration_beside_a_sidecar_runs_once_and_ends() {
+    let Some(server) = server("runshop").await else { return };
+    let space = &server.space;
+    deploy(&server).await;
+    let plan = space.dbmig(&["run", FROM, "--dry-run"]);
+    ends(
+        &plan,
+        0,
+        &["container  migrate, image migrations:1", "knex migrate:latest", "cloud-sql-proxy: ended when", "app@db:5432/shop"],
+    );
+    let plan: Value = serde_json::from_str(&space.dbmig(&["run", FROM, "--dry-run", "-o", "json"]).stdout).unwrap();
+    assert_eq!((&plan["kind"], &plan["sidecars"]), (&json!("RunPlan"), &json!(["cloud-sql-proxy"])));
+    assert_eq!(space.kubectl(&["get", "jobs,configmaps", "-l", "app.kubernetes.io/managed-by=kubectl-dbmig", "-o", "name"]), "");
+
+    // Two people at once.
+    let words = ["run", FROM, "--yes"];
+    let mut both = [(); 2].map(|()| Running::start(space.dbmig_command(&words)));
+    let [one, two] = both.each_mut().map(Running::ends);
+    let (won, lost) = if one.code == 0 && one.stderr.contains("applied") { (one, two) } else { (two, one) };
+    ends(
+        &won,
+        0,
+        &["migrate | Batch 1 run: 2 migrations", "applied 1_users.js, 2_orders.js", "cloud-sql-proxy; its log is kept"],
+    );
+    // On a slow machine the second one may have come after the first was through.
+    assert!(lost.code == 5 || lost.stderr.contains("nothing was left to do"), "{}", lost.stderr);
+    let batches = "SELECT string_agg(batch::text, ',') FROM knex_migrations";
+    assert_eq!(server.sql(CLIENT, batches).trim(), "1,1");
+    assert_eq!(space.kubectl(&["get", "jobs", "-o", "name"]), "", "the sidecar would keep it up for ever");
+    let id = records(space).iter().find(|record| record["phase"] == "done").unwrap()["id"].as_str().unwrap().to_owned();
+    let log = space.dbmig(&["logs", &id]).stdout;
+    assert!(log.contains("Batch 1 run: 2 migrations") && log.contains("listening"), "{log}");
+    ends(&space.dbmig(&["undo", &id, "--yes"]), 4, &["the migration has run", "nothing was changed"]);
+
+    // A second one while the first is under way, however long that takes.
+    let mut first = Running::start(space.dbmig_command(&words));
+    first.reaches(3, 5);
+    let second = first.paused(|| space.dbmig(&words));
+    ends(&second, 5, &["nothing was changed"]);
+    ends(&first.ends(), 0, &["nothing was left to do (Knex in public.knex_migrations: version 2_orders.js, 2 applied)"]);
+    for text in [space.kubectl(&["get", "configmaps", "-o", "yaml"]), won.stderr, plan.to_string()] {
+        assert!(!text.contains("secret@"), "the password is said");
+    }
+
+    // Back, as far as Knex goes by itself: the whole run.
+    let plan = space.dbmig(&["rollback", FROM, "--dry-run"]);
+    ends(&plan, 0, &["command    knex migrate:rollback", "takes back 2_orders.js, 1_users.js"]);
+    ends(
+        &space.dbmig(&["rollback", FROM, "--to", "9_none.js", "--yes"]),
+        4,
+        &["9_none.js is not applied", "nothing was changed"],
+    );
+    let run = space.dbmig(&["rollback", FROM, "--steps", "1", "--yes"]);
+    ends(&run, 0, &["knex migrate:down", "took back 2_orders.js"]);
+    ends(&space.dbmig(&["rollback", FROM, "--yes"]), 0, &["took back 1_users.js"]);
+    assert_eq!(server.sql(CLIENT, "SELECT count(*) FROM knex_migrations").trim(), "0");
+    ends(&space.dbmig(&["rollback", FROM, "--yes"]), 4, &["no migration is applied", "nothing was changed"]);
+
+    // A lock that a killed migration has left behind.
+    server.sql(CLIENT, "UPDATE knex_migrations_lock SET is_locked = 1");
+    ends(&space.dbmig(&words), 4, &["holds the migration lock", "nothing was changed", "kubectl dbmig repair", "--force"]);
+    let run = space.dbmig(&["run", FROM, "--yes", "--force"]);
+    ends(&run, 1, &["the lock row is set", "the database is where it was", "kubectl dbmig repair cronjob/manual-migrate"]);
+    assert_ne!(newest(space), id);
+    is_tidy(space);
+}
