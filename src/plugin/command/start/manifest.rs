@@ -11,7 +11,7 @@ use crate::failure::Result;
 /// The Job's container.
 pub(super) const CONTAINER: &str = "pgcopydb";
 /// Where its work lies; pgcopydb's own folders are below by its own rules, also for whoever is let in by exec.
-const WORK: &str = "/work";
+const WORK: &str = "/copy";
 /// Nobody's user, whom the volume is given to.
 const USER: i64 = 1000;
 /// The label by which people and `watch` know what migrates.
@@ -27,7 +27,7 @@ if pgcopydb stream sentinel get 2>/dev/null | grep -q '^apply *enabled'; then
   pgcopydb stream cleanup
   exit
 fi
-if [ -e /work/pgcopydb ]; then
+if [ -e /copy/pgcopydb ]; then
   echo 'an earlier copy was cut off before it was whole: take the move back and start again' >&2
   exit 1
 fi
