@@ -1,10 +1,12 @@
 //! Creating the Job, once; and taking it back while that still means something.
 
 use async_trait::async_trait;
+use k8s_openapi::api::core::v1::ContainerStatus;
 use kube::ResourceExt as _;
 
 use super::{AGAIN, BEFORE, ENDED};
 use crate::cluster::job::is_over;
+use crate::cluster::pods::statuses;
 use crate::command::kept_logs;
 use crate::command::run::desk::{Around, Shared};
 use crate::command::run::others;
@@ -86,13 +88,30 @@ impl Step for Create {
     async fn back(&self, run: &Run) -> Result<String> {
         let own = self.0.job(run);
         let Some(job) = own.of(&run.id).await? else { return Ok("there is no Job".to_owned()) };
-        kept_logs::keep(run, &self.0.pods(run).await?).await;
+        let pods = self.0.pods(run).await?;
+        kept_logs::keep(run, &pods).await;
+        let had_begun = pods.iter().flat_map(statuses).any(|status| status.name == self.0.spec.container && has_started(status));
         own.remove(&run.cluster, &run.stop, &job).await?;
         let before = run.memory.recall::<Seen>(BEFORE)?.unwrap_or_else(|| Seen::Unread("nobody has asked".to_owned()));
-        Ok(match before.has_stayed(&self.0.seen(Around::of(run), None).await) {
+        let stayed = before.has_stayed(&self.0.seen(Around::of(run), None).await);
+        if self.0.spec.offline.is_some() && had_begun && stayed != Some(true) {
+            // What is stopped around it stays so until the database is where it was: the next undo asks again.
+            run.memory.keep(AGAIN, &Ended { why: "it was stopped by undo".to_owned(), ..Ended::default() })?;
+            let from = self.0.spec.origin.shown();
+            return Err(Failure::failed("the migration had begun, and the database is not known to be where it was before")
+                .state("the Job is gone; nothing that uses the database was started again")
+                .next(format!("kubectl dbmig history {from} -n {}", run.namespace))
+                .next("bring the database back by the migrations' own way down; the next undo then starts everything again"));
+        }
+        Ok(match stayed {
             Some(true) => "the Job is gone; the database is where it was".to_owned(),
             Some(false) => "the Job is gone; the database is not where it was: the migration had begun".to_owned(),
             None => "the Job is gone".to_owned(),
         })
     }
+}
+
+/// It has run, or runs now.
+fn has_started(status: &ContainerStatus) -> bool {
+    status.state.as_ref().is_some_and(|state| state.running.is_some() || state.terminated.is_some())
 }
