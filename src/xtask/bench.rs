@@ -40,7 +40,7 @@ enum Name {
     Vacuum,
     /// Following twenty pods that write a lot, against `kubectl logs -f`
     Watch,
-    /// Moving a PostgreSQL database that is written to, against the seed's finish.sh and a restart
+    /// Moving a PostgreSQL database that is written to, against the db-upgrade component's own finish.sh and a restart
     Finish,
     /// Diagnosing one application, against the same questions asked by hand; its way to a database, against `kubectl port-forward`
     Doctor,

@@ -25,7 +25,7 @@ use crate::failure::{Failure, Result};
 use crate::replication::{self, Freeze, Sentinel, Slot, Table, Verify, Writer, compare, differences, tables};
 use crate::ui::human::{bytes, harmless};
 
-/// Where the seed of this procedure has its SQL.
+/// Where the Job of the db-upgrade component has its SQL.
 const READONLY: &str = "/migration/readonly.sql";
 
 /// What was opened for the look.
