@@ -55,12 +55,14 @@ impl<'a> Neighbours<'a> {
 
     /// The pod of this host name.
     pub(super) async fn by_host(&self, host: &str) -> Sighting {
-        if let Some(pod) = self.own.iter().find(|pod| has_host(pod, host)) {
+        let own = self.own.iter().find(|pod| has_host(pod, host));
+        if let Some(pod) = own.filter(|pod| !is_over(pod)) {
             return Sighting::Pod(Box::new(pod.clone()));
         }
-        match self.elsewhere(&format!("metadata.name={host}")).await {
-            Ok(pods) => pods.into_iter().next().map_or(Sighting::Nowhere, |pod| Sighting::Pod(Box::new(pod))),
-            Err(why) => Sighting::Unseen(why),
+        match (self.elsewhere(&format!("metadata.name={host}")).await, own) {
+            (Ok(pods), own) => namesakes(own.cloned().into_iter().chain(pods).collect()),
+            (Err(_), Some(own)) => Sighting::Pod(Box::new(own.clone())),
+            (Err(why), None) => Sighting::Unseen(why),
         }
     }
 
@@ -82,6 +84,16 @@ impl<'a> Neighbours<'a> {
             Err(error) => Err(format!("the pods of other namespaces can't be listed: {error}")),
         }
     }
+}
+
+/// Of all pods of the cluster with a name: the one that runs; a host name does not tell which of several is meant.
+fn namesakes(mut pods: Vec<Pod>) -> Sighting {
+    pods.sort_by_key(is_over);
+    let running: Vec<String> = pods.iter().filter(|pod| !is_over(pod)).filter_map(Pod::namespace).collect();
+    if running.len() > 1 {
+        return Sighting::Unseen(format!("pods of that name run in the namespaces {}", running.join(", ")));
+    }
+    pods.into_iter().next().map_or(Sighting::Nowhere, |pod| Sighting::Pod(Box::new(pod)))
 }
 
 /// Of all pods of the cluster with an address: those that run go first, for addresses are used again.
@@ -145,6 +157,19 @@ mod tests {
         assert_eq!(named(among(vec![old.clone(), new], "10.1.2.3")), "new");
         assert_eq!(named(among(vec![old], "10.1.2.3")), "old");
         assert_eq!(named(among(Vec::new(), "10.1.2.3")), "nowhere");
+    }
+
+    #[test]
+    fn a_name_that_several_pods_have_is_that_of_the_one_that_runs() {
+        let (over, runs) = (pod("job", "Failed", false), pod("job", "Running", false));
+        let phase = |sighting| match sighting {
+            Sighting::Pod(pod) => pod.status.and_then(|status| status.phase).unwrap_or_default(),
+            other => named(other),
+        };
+        assert_eq!(phase(namesakes(vec![over.clone(), runs.clone()])), "Running");
+        assert_eq!(phase(namesakes(vec![over])), "Failed");
+        assert_eq!(phase(namesakes(vec![runs.clone(), runs])), "pods of that name run in the namespaces shop, shop");
+        assert_eq!(phase(namesakes(Vec::new())), "nowhere");
     }
 
     #[test]
