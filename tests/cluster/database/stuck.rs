@@ -34,9 +34,9 @@ fn doctor(server: &Server, url: &str) -> Value {
 async fn a_change_of_a_table_that_waits_and_a_lock_held_in_another_namespace_are_told_with_their_pods() {
     let Some(server) = server("stuck").await else { return };
     let space = &server.space;
-    server.sql(
-        CLIENT,
-        "CREATE TABLE orders (id int); ALTER TABLE orders OWNER TO app;
+    // A name that no other namespace has, not even what a test that was cut off has left.
+    let job = format!("job-{}", space.name());
+    let sql = "CREATE TABLE orders (id int); ALTER TABLE orders OWNER TO app;
          CREATE TABLE _prisma_migrations (id varchar(36) PRIMARY KEY, checksum varchar(64) NOT NULL, finished_at timestamptz,
          migration_name varchar(255) NOT NULL, logs text, rolled_back_at timestamptz, started_at timestamptz NOT NULL DEFAULT now(),
          applied_steps_count integer NOT NULL DEFAULT 0);
@@ -45,9 +45,9 @@ async fn a_change_of_a_table_that_waits_and_a_lock_held_in_another_namespace_are
          orderexecuted int, exectype varchar(10), md5sum varchar(35), description varchar(255), comments varchar(255), tag varchar(255),
          liquibase varchar(20), contexts varchar(255), labels varchar(255), deployment_id varchar(10));
          CREATE TABLE databasechangeloglock (id int PRIMARY KEY, locked boolean, lockgranted timestamp, lockedby varchar(255));
-         INSERT INTO databasechangeloglock VALUES (1, true, now(), 'job (192.0.2.1)');
-         DROP TABLE m; GRANT ALL ON ALL TABLES IN SCHEMA public TO app",
-    );
+         INSERT INTO databasechangeloglock VALUES (1, true, now(), 'JOB (192.0.2.1)');
+         DROP TABLE m; GRANT ALL ON ALL TABLES IN SCHEMA public TO app";
+    server.sql(CLIENT, &sql.replace("JOB", &job));
     let client = |host: &str, words: &str| format!("PGPASSWORD=secret psql -h {host} -U app {words} shop");
     let holds = client("$(hostname -i)", "-c BEGIN -c 'SELECT * FROM orders' -c 'SELECT pg_sleep(900)'");
     let holder = session(space, "db", &holds);
@@ -61,12 +61,12 @@ async fn a_change_of_a_table_that_waits_and_a_lock_held_in_another_namespace_are
     // Another namespace has a pod that migrates the same database.
     let other = Namespace::new("stuckother").await;
     other.pod(
-        "job",
+        &job,
         &json!({"terminationGracePeriodSeconds": 0,
         "containers": [{"name": "job", "image": "databases:1", "command": ["sleep", "3600"]}]}),
     );
     let ip = space.kubectl(&["get", "pod", "db", "-o", "jsonpath={.status.podIP}"]);
-    let migration = session(&other, "job", &client(&ip, "-c 'SELECT pg_advisory_lock(72707369)' -c 'SELECT pg_sleep(901)'"));
+    let migration = session(&other, &job, &client(&ip, "-c 'SELECT pg_advisory_lock(72707369)' -c 'SELECT pg_sleep(901)'"));
     space.wait_for("the migration holds its lock", || is_running("SELECT pg_sleep(901)"));
 
     let url = "postgres://app:secret@db/shop";
@@ -79,17 +79,17 @@ async fn a_change_of_a_table_that_waits_and_a_lock_held_in_another_namespace_are
     assert_eq!(waits["next"][0], format!("kubectl dbmig logs db -n {}", space.name()));
     assert!(waits["next"][1].as_str().unwrap().starts_with("SELECT pg_terminate_backend("), "{waits}");
     // By the address of a session, and by the host name that a row has.
-    for framework in ["Prisma: session ", "Liquibase: job from "] {
-        let held = finding(&diagnosis, framework);
+    for framework in ["Prisma: session ".to_owned(), format!("Liquibase: {job} from ")] {
+        let held = finding(&diagnosis, &framework);
         assert!(text(held, "what").contains(" holds the migration lock since "), "{held}");
-        assert_eq!(text(held, "evidence"), format!("pod/job -n {} is Running", other.name()));
+        assert_eq!(text(held, "evidence"), format!("pod/{job} -n {} is Running", other.name()));
     }
 
     // What is seen is stronger than whoever insists.
     let forced = space.dbmig(&["force", "app", "1_init", "--yes", "--database", url]);
     assert_eq!(forced.code, 4, "{}", forced.stderr);
     assert!(
-        forced.stderr.contains("a migration may be running now") && forced.stderr.contains("pod/job -n "),
+        forced.stderr.contains("a migration may be running now") && forced.stderr.contains(&format!("pod/{job} -n ")),
         "{}",
         forced.stderr
     );
