@@ -76,6 +76,12 @@ impl Failure {
         self
     }
 
+    /// Says that nothing was changed, unless something is said of that already.
+    #[must_use]
+    pub fn unchanged(self) -> Self {
+        if self.state.is_none() { self.state("nothing was changed") } else { self }
+    }
+
     /// Adds a command to type, or a decision to take, next.
     #[must_use]
     pub fn next(mut self, next: impl Into<String>) -> Self {

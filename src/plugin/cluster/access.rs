@@ -48,6 +48,12 @@ impl Need {
         verbs.iter().map(|verb| Self::new(namespace, group, resource, verb)).collect()
     }
 
+    /// Several verbs on each of several resources: API group, resource, verbs.
+    #[must_use]
+    pub fn each<'a>(namespace: &str, rules: impl IntoIterator<Item = (&'a str, &'a str, &'a [&'a str])>) -> Vec<Self> {
+        rules.into_iter().flat_map(|(group, resource, verbs)| Self::all(namespace, group, resource, verbs)).collect()
+    }
+
     /// What exec needs: servers before 1.35 ask for `get` on a WebSocket, later ones for `create` as well.
     #[must_use]
     pub fn exec(namespace: &str) -> Vec<Self> {

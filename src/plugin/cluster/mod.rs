@@ -34,6 +34,7 @@ pub mod volume;
 pub mod workload;
 mod workload_pods;
 
+use kube::api::PatchParams;
 use std::sync::Arc;
 
 use tokio::sync::OnceCell;
@@ -45,6 +46,12 @@ use crate::failure::Result;
 
 /// Value of `app.kubernetes.io/managed-by` on everything we create.
 pub const MANAGED_BY: &str = "kubectl-dbmig";
+
+/// A change that the API server writes down as ours.
+#[must_use]
+pub fn as_ours() -> PatchParams {
+    PatchParams { field_manager: Some(MANAGED_BY.to_owned()), ..PatchParams::default() }
+}
 
 /// A connection to one API server as one user. Cheap to clone; all clones share it.
 #[derive(Clone)]

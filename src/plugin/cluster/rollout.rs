@@ -4,13 +4,12 @@ use std::time::Duration;
 
 use futures::TryStreamExt as _;
 use jiff::Timestamp;
-use kube::api::{Api, DynamicObject, Patch, PatchParams};
+use kube::api::{Api, DynamicObject};
 use kube::runtime::{WatchStreamExt as _, watcher};
 use serde_json::{Value, json};
 use tokio::time::timeout;
 
 use super::Cluster;
-use super::error::translate;
 use super::workload::Workload;
 use crate::exit::Exit;
 use crate::failure::{Failure, Result};
@@ -33,10 +32,8 @@ impl Workload {
             return Ok(());
         }
         let annotations = json!({RESTARTED: Timestamp::now().to_string(), BY: by});
-        let patch = json!({"spec": {"template": {"metadata": {"annotations": annotations}}}});
-        let params = PatchParams { field_manager: Some("kubectl-dbmig".to_owned()), ..PatchParams::default() };
-        let patched = self.api(cluster, namespace).patch(&self.name, &params, &Patch::Merge(&patch)).await;
-        patched.map(|_| ()).map_err(|error| translate(&error, &format!("restart {self}")))
+        let change = json!({"spec": {"template": {"metadata": {"annotations": annotations}}}});
+        self.change(cluster, namespace, change).await
     }
 
     /// Waits until all its pods are of its newest template, and ready.

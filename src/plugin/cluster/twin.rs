@@ -12,20 +12,12 @@ use super::Cluster;
 use super::MANAGED_BY;
 use super::error::{is_not_found, translate};
 use super::helper::{LABEL_OPERATION, WORK};
+use super::job::is_of_controller;
 use super::pods::{Verdict, Wait, statuses, why_not_ready};
 use super::volume::is_finished;
 use crate::failure::{Failure, Result};
 use crate::shutdown::Stop;
 
-/// Labels by which a controller takes a pod for its own.
-const CONTROLLERS: [&str; 6] = [
-    "controller-uid",
-    "job-name",
-    "batch.kubernetes.io/controller-uid",
-    "batch.kubernetes.io/job-name",
-    "pod-template-hash",
-    "statefulset.kubernetes.io/pod-name",
-];
 /// Init containers that bring credentials or set the network up; others may belong to the application's work.
 const SURROUNDINGS: [&str; 4] = ["vault-agent-init", "istio-init", "istio-validation", "linkerd-init"];
 /// Name of the volume for our binary.
@@ -46,7 +38,7 @@ impl Twin {
     #[must_use]
     pub fn of(pod: &Pod, container: &str, operation: &str) -> Self {
         let mut labels: BTreeMap<String, String> = pod.metadata.labels.clone().unwrap_or_default();
-        labels.retain(|name, _| !CONTROLLERS.contains(&name.as_str()));
+        labels.retain(|name, _| !is_of_controller(name));
         labels.insert("app.kubernetes.io/managed-by".to_owned(), MANAGED_BY.to_owned());
         labels.insert(LABEL_OPERATION.to_owned(), operation.to_owned());
         let metadata = ObjectMeta {

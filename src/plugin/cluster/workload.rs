@@ -2,16 +2,16 @@
 
 use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet, StatefulSet};
 use k8s_openapi::api::core::v1::Pod;
-use kube::api::{Api, DynamicObject, Patch, PatchParams};
+use kube::api::{Api, DynamicObject, Patch};
 use kube::core::ApiResource;
 use kube::discovery::ApiResource as Discovered;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::Cluster;
 use super::error::translate;
 use super::kind::{Kind as TargetKind, TargetRef};
 use super::owner::{Object, Owner};
+use super::{Cluster, as_ours};
 use crate::failure::{Failure, Result};
 
 /// A workload that can be stopped and started.
@@ -144,7 +144,7 @@ impl Workload {
                 .next(format!("kubectl describe {self} -n {namespace}")));
         }
         let patch = json!({"spec": {"replicas": to}});
-        let params = PatchParams { field_manager: Some("kubectl-dbmig".to_owned()), ..PatchParams::default() };
+        let params = as_ours();
         let api = self.api(cluster, namespace);
         api.patch_scale(&self.name, &params, &Patch::Merge(&patch))
             .await
@@ -158,7 +158,7 @@ impl Workload {
     /// When the API server refuses.
     pub async fn change(&self, cluster: &Cluster, namespace: &str, mut change: serde_json::Value) -> Result<()> {
         change["metadata"] = json!({"uid": self.uid});
-        let params = PatchParams { field_manager: Some("kubectl-dbmig".to_owned()), ..PatchParams::default() };
+        let params = as_ours();
         let changed = self.api(cluster, namespace).patch(&self.name, &params, &Patch::Strategic(change)).await;
         changed.map(|_| ()).map_err(|error| translate(&error, &format!("change {self}")))
     }

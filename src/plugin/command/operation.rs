@@ -217,7 +217,7 @@ fn plan(record: &Record, said: Said) -> Result<Plan> {
         vacuum::NAME | finish::NAME | start::NAME if said.database.is_some() => {
             Err(Failure::usage(format!("operation {} knows its database: leave --database and --database-from out", record.id)))
         }
-        vacuum::NAME => Ok(Plan { steps: vacuum::steps(&record.spec)?, helper: None }),
+        vacuum::NAME => Ok(Plan { steps: vacuum::steps(record)?, helper: None }),
         repair::NAME => {
             let desk = repair::desk(record, said.database)?;
             Ok(Plan { steps: repair::steps(&desk), helper: Some(Helper::Repair(desk)) })

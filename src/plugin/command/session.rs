@@ -3,7 +3,7 @@
 use super::Context;
 use crate::cli::connection::Connection;
 use crate::cluster::{Cluster, ConnectionFlags, connect};
-use crate::failure::Result;
+use crate::failure::{Failure, Result};
 use crate::shutdown::Stop;
 use crate::ui::Ui;
 
@@ -37,6 +37,19 @@ impl Session {
         namespace.clone_into(&mut cluster.namespace);
         Self { cluster, ui: self.ui.clone(), stop: self.stop.clone() }
     }
+}
+
+/// Refuses a command that would have to ask and can't. `settled`: it asks nothing; `shown`: what --dry-run shows.
+///
+/// # Errors
+/// `Refused`, with nothing changed.
+pub(super) fn refuse_unasked(ui: &Ui, settled: bool, shown: &str) -> Result<()> {
+    if settled || ui.can_ask() {
+        return Ok(());
+    }
+    Err(Failure::refused("there is no terminal to ask on")
+        .state("nothing was changed")
+        .next(format!("say --yes to go ahead, or --dry-run to see {shown}")))
 }
 
 /// What was typed, as the cluster side takes it.

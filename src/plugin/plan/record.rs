@@ -1,8 +1,11 @@
 //! The state of an operation, as it is kept in the cluster.
 
 use jiff::Timestamp;
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
+
+use crate::failure::{Failure, Result};
 
 /// One run of a command that changes something: all that `resume` and `undo` need, on any machine.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -41,6 +44,16 @@ pub struct Record {
 }
 
 impl Record {
+    /// What was decided before the first step, in the shape of its command.
+    ///
+    /// # Errors
+    /// The record comes from another version.
+    pub fn spec<T: DeserializeOwned>(&self) -> Result<T> {
+        serde_json::from_value(self.spec.clone()).map_err(|error| {
+            Failure::failed(format!("the operation's record can't be read by this version of kubectl-dbmig: {error}"))
+        })
+    }
+
     /// The step that was begun last and is not over, with its index, as long as the operation is not.
     #[must_use]
     pub fn at(&self) -> Option<(usize, &StepRecord)> {

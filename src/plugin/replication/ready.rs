@@ -5,7 +5,7 @@ use serde::Deserialize;
 use super::content::tables;
 use super::json;
 use super::sessions::writers;
-use crate::database::Database;
+use crate::database::{Database, Dialect};
 use crate::failure::Result;
 use crate::framework::{Finding, Level};
 
@@ -39,7 +39,7 @@ struct Server {
 }
 
 fn description(slot: &str) -> String {
-    let name = format!("'{}'", slot.replace('\'', "''"));
+    let name = Dialect::Postgres.text(slot);
     let setting = |name: &str| format!("current_setting('{name}')");
     let number = |name: &str| format!("current_setting('{name}')::int8");
     format!(

@@ -8,9 +8,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use super::{json, text};
-use crate::database::Database;
 use crate::database::postgres::{End, Postgres};
 use crate::database::words::statements;
+use crate::database::{Database, Dialect};
 use crate::failure::{Failure, Result};
 
 /// Schemas whose rights nobody takes away to stop an application.
@@ -206,9 +206,9 @@ pub async fn revokes(database: &dyn Database, roles: &[String]) -> Result<String
     let asked = format!("SELECT coalesce(string_agg(format('%I', nspname), ', '), '') FROM pg_namespace WHERE {SYSTEM}");
     let answer = database.query(&asked).await?;
     let schemas = text(&answer).unwrap_or_default();
-    let quoted = roles.iter().map(|role| {
-        if role.eq_ignore_ascii_case("public") { "PUBLIC".to_owned() } else { format!("\"{}\"", role.replace('"', "\"\"")) }
-    });
+    let quoted = roles
+        .iter()
+        .map(|role| if role.eq_ignore_ascii_case("public") { "PUBLIC".to_owned() } else { Dialect::Postgres.identifier(role) });
     let roles = quoted.collect::<Vec<_>>().join(", ");
     Ok(format!(
         "REVOKE INSERT, UPDATE, DELETE, TRUNCATE ON ALL TABLES IN SCHEMA {schemas} FROM {roles};\n\

@@ -3,7 +3,7 @@
 use serde::Deserialize;
 
 use super::json;
-use crate::database::{Change, Database};
+use crate::database::{Change, Database, Dialect};
 use crate::failure::Result;
 
 /// A sequence that would give out numbers on the target that the source has given out already.
@@ -55,7 +55,9 @@ pub async fn behind(source: &dyn Database, target: &dyn Database) -> Result<(Vec
 /// # Errors
 /// As [`Database::change`].
 pub async fn catch_up(target: &dyn Database, late: &[Behind]) -> Result<()> {
-    let literal = |name: &str| name.replace('\'', "''");
-    let set = |one: &Behind| Change { sql: format!("SELECT setval('{}', {})", literal(&one.name), one.source), rows: 1 };
+    let set = |one: &Behind| {
+        let sql = format!("SELECT setval({}, {})", Dialect::Postgres.text(&one.name), one.source);
+        Change { sql, rows: 1 }
+    };
     target.change(&late.iter().map(set).collect::<Vec<_>>()).await
 }

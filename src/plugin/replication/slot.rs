@@ -3,7 +3,7 @@
 use serde::Deserialize;
 
 use super::{Lsn, json, text};
-use crate::database::{Change, Database};
+use crate::database::{Change, Database, Dialect};
 use crate::failure::{Failure, Result};
 
 /// A logical replication slot.
@@ -29,10 +29,6 @@ pub struct Slot {
     pub lost: bool,
 }
 
-fn literal(name: &str) -> String {
-    format!("'{}'", name.replace('\'', "''"))
-}
-
 /// The slot of this name in this database.
 ///
 /// # Errors
@@ -45,7 +41,7 @@ pub async fn slot(source: &dyn Database, name: &str) -> Result<Option<Slot>> {
          'confirmed', confirmed_flush_lsn, 'lag', greatest(pg_wal_lsn_diff(now_at, confirmed_flush_lsn), 0)::int8, \
          'lost', coalesce(to_jsonb(s)->>'wal_status' = 'lost', false))) \
          FROM pg_replication_slots s, pg_current_wal_lsn() now_at WHERE database = current_database() AND slot_name = {}",
-        literal(name)
+        Dialect::Postgres.text(name)
     );
     let found: Option<Vec<Slot>> = json(&source.query(&sql).await?, "replication slots")?;
     Ok(found.and_then(|mut found| found.pop()))
@@ -56,7 +52,7 @@ pub async fn slot(source: &dyn Database, name: &str) -> Result<Option<Slot>> {
 /// # Errors
 /// As [`Database::query`].
 pub async fn applied(target: &dyn Database, origin: &str) -> Result<Option<Lsn>> {
-    let name = literal(origin);
+    let name = Dialect::Postgres.text(origin);
     let sql = format!(
         "SELECT pg_replication_origin_progress({name}, true)::text WHERE EXISTS (SELECT FROM pg_replication_origin WHERE roname = {name})"
     );
@@ -73,7 +69,9 @@ pub async fn drop_slot(source: &dyn Database, name: &str) -> Result<bool> {
     if found.active {
         return Err(Failure::failed(format!("replication slot {name} is in use")).passing());
     }
-    source.change(&[Change { sql: format!("SELECT pg_drop_replication_slot({})", literal(name)), rows: 1 }]).await?;
+    source
+        .change(&[Change { sql: format!("SELECT pg_drop_replication_slot({})", Dialect::Postgres.text(name)), rows: 1 }])
+        .await?;
     Ok(true)
 }
 
@@ -82,10 +80,12 @@ pub async fn drop_slot(source: &dyn Database, name: &str) -> Result<bool> {
 /// # Errors
 /// It is in use, or the server refuses.
 pub async fn drop_origin(target: &dyn Database, name: &str) -> Result<bool> {
-    let exists = format!("SELECT count(*) FROM pg_replication_origin WHERE roname = {}", literal(name));
+    let exists = format!("SELECT count(*) FROM pg_replication_origin WHERE roname = {}", Dialect::Postgres.text(name));
     if target.number(&exists).await? != Some(1) {
         return Ok(false);
     }
-    target.change(&[Change { sql: format!("SELECT pg_replication_origin_drop({})", literal(name)), rows: 1 }]).await?;
+    target
+        .change(&[Change { sql: format!("SELECT pg_replication_origin_drop({})", Dialect::Postgres.text(name)), rows: 1 }])
+        .await?;
     Ok(true)
 }

@@ -102,12 +102,16 @@ pub fn build(template: PodTemplateSpec, order: &Order<'_>) -> Result<Built> {
     Ok(Built { job, container, image, command })
 }
 
-fn own_labels(operation: &str) -> BTreeMap<String, String> {
+/// What a Job of ours and its pods are marked with.
+#[must_use]
+pub fn own_labels(operation: &str) -> BTreeMap<String, String> {
     let labels = [("app.kubernetes.io/managed-by", MANAGED_BY), COMPONENT, (LABEL_OPERATION, operation)];
     labels.into_iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect()
 }
 
-fn is_of_controller(label: &str) -> bool {
+/// A label by which a controller takes a pod for its own.
+#[must_use]
+pub fn is_of_controller(label: &str) -> bool {
     OF_CONTROLLERS.contains(&label) || PREFIXES_OF_CONTROLLERS.iter().any(|prefix| label.starts_with(prefix))
 }
 

@@ -7,16 +7,16 @@ use std::time::Duration;
 
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::Pod;
-use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams, Preconditions, PropagationPolicy};
+use kube::api::{Api, DeleteParams, Patch, PostParams, Preconditions, PropagationPolicy};
 use kube::{Resource as _, ResourceExt as _};
 use serde_json::json;
 
-pub use self::build::{Built, COMPONENT, Order, build, is_sidecar, name};
+pub use self::build::{Built, COMPONENT, Order, build, is_of_controller, is_sidecar, name, own_labels};
 pub use self::origin::{Origin, Template, of_file, of_object};
-use super::Cluster;
 use super::error::{Context as _, found, is_conflict, translate};
 use super::helper::LABEL_OPERATION;
 use super::pods::{Verdict, Wait};
+use super::{Cluster, as_ours};
 use crate::exit::Exit;
 use crate::failure::{Failure, Result};
 use crate::shutdown::Stop;
@@ -86,7 +86,7 @@ impl OwnJob {
     /// When the API server refuses.
     pub async fn halt(&self) -> Result<()> {
         let patch = Patch::Merge(json!({"spec": {"parallelism": 0}}));
-        let params = PatchParams { field_manager: Some("kubectl-dbmig".to_owned()), ..PatchParams::default() };
+        let params = as_ours();
         self.api.patch(&self.name, &params, &patch).await.doing(format!("end the pods of job/{}", self.name))?;
         Ok(())
     }

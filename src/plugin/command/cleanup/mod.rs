@@ -13,7 +13,7 @@ use serde::de::DeserializeOwned;
 
 use self::judge::Known;
 use super::Context;
-use super::session::Session;
+use super::session::{self, Session};
 use crate::cli::cleanup::Args;
 use crate::cluster::access::{self, Need};
 use crate::cluster::error::{Context as _, is_conflict, is_not_found, translate};
@@ -31,11 +31,7 @@ const ROLE: &str = "kubectl-dbmig-cleanup";
 /// # Errors
 /// What is there can't be listed, or something can't be removed.
 pub async fn run(ctx: &Context, args: Args) -> Result<Exit> {
-    if !args.dry_run && !args.yes && !ctx.ui.can_ask() {
-        return Err(Failure::refused("there is no terminal to ask on")
-            .state("nothing was changed")
-            .next("say --yes to go ahead, or --dry-run to see what would go"));
-    }
+    session::refuse_unasked(&ctx.ui, args.dry_run || args.yes, "what would go")?;
     let session = Session::begin(ctx).await?;
     let namespace = session.cluster.namespace.clone();
     access::require(&session.cluster, &needs(&namespace, args.dry_run), ROLE).await?;

@@ -11,11 +11,10 @@ use std::sync::Arc;
 
 pub(super) use self::desk::Desk;
 use self::look::Look;
-use self::spec::Spec;
 pub(super) use self::step::steps;
 use super::Context;
 use super::operation::{self, Start};
-use super::session::Session;
+use super::session::{self, Session};
 use crate::cli::finish::Args;
 use crate::cluster::access;
 use crate::exit::Exit;
@@ -30,17 +29,12 @@ pub const NAME: &str = "finish";
 /// # Errors
 /// `Refused` with nothing changed, or what the engine says.
 pub async fn run(ctx: &Context, args: Args) -> Result<Exit> {
-    if !args.dry_run && !args.yes && !ctx.ui.can_ask() {
-        return Err(Failure::refused("there is no terminal to ask on")
-            .state("nothing was changed")
-            .next("say --yes to go ahead, or --dry-run to see what would be done"));
-    }
+    session::refuse_unasked(&ctx.ui, args.dry_run || args.yes, "what would be done")?;
     let session = &Session::begin(ctx).await?;
     access::require(&session.cluster, &needs::of(&session.cluster.namespace, &args), needs::ROLE).await?;
     let id = operation::new_id(NAME);
-    let unchanged = |failure: Failure| if failure.state.is_none() { failure.state("nothing was changed") } else { failure };
-    let look = Look::begin(session, &args, &id).await.map_err(unchanged)?;
-    let desk = look.desk(&args).await.map_err(unchanged);
+    let look = Look::begin(session, &args, &id).await.map_err(Failure::unchanged)?;
+    let desk = look.desk(&args).await.map_err(Failure::unchanged);
     let ended = match desk {
         Ok(Some(desk)) => carry_out(session, &look, desk, &id).await,
         Ok(None) => Ok(Exit::Done),
@@ -53,7 +47,7 @@ pub async fn run(ctx: &Context, args: Args) -> Result<Exit> {
 async fn carry_out(session: &Session, look: &Look<'_>, desk: Arc<Desk>, id: &str) -> Result<Exit> {
     let namespace = &look.target.namespace;
     let lock = look.lock();
-    let store = Store::new(session.cluster.client.clone(), namespace, "");
+    let store = Store::in_namespace(&session.cluster, namespace);
     operation::refuse_if_unfinished(&store, &LockName::new(&lock), namespace).await?;
     session.stop.interruptible(async {}).await?;
     let (target, spec) = (desk.spec.target.clone(), &desk.spec);
@@ -72,5 +66,5 @@ async fn carry_out(session: &Session, look: &Look<'_>, desk: Arc<Desk>, id: &str
 /// # Errors
 /// The record comes from another version.
 pub(super) fn desk(record: &Record, accept_data_loss: bool) -> Result<Arc<Desk>> {
-    Ok(Arc::new(Desk::new(Spec::read(&record.spec)?, accept_data_loss, None)))
+    Ok(Arc::new(Desk::new(record.spec()?, accept_data_loss, None)))
 }

@@ -35,5 +35,5 @@ pub(super) fn of(namespace: &str, args: &Args) -> Vec<Need> {
     if args.switch_service.is_some() {
         rules.push(("", "services", &["get", "patch"]));
     }
-    rules.iter().flat_map(|(group, resource, verbs)| Need::all(namespace, group, resource, verbs)).collect()
+    Need::each(namespace, rules)
 }

@@ -5,7 +5,6 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::cluster::workload::Workload;
-use crate::failure::{Failure, Result};
 use crate::replication::Verify;
 
 /// What the steps are built from.
@@ -69,16 +68,6 @@ pub(super) struct Service {
 }
 
 impl Spec {
-    /// From a record.
-    ///
-    /// # Errors
-    /// The record comes from another version.
-    pub(super) fn read(value: &serde_json::Value) -> Result<Self> {
-        serde_json::from_value(value.clone()).map_err(|error| {
-            Failure::failed(format!("the operation's record can't be read by this version of kubectl-dbmig: {error}"))
-        })
-    }
-
     /// How long writes may be refused before the switch.
     pub(super) fn max_downtime(&self) -> Duration {
         Duration::from_secs(self.max_downtime)

@@ -23,7 +23,7 @@ use super::books::{self, Book};
 use super::migrations::Files;
 use super::operation::{self, Start};
 use super::reach::Reach;
-use super::session::Session;
+use super::session::{self, Session};
 use crate::cli::repair::HowArgs;
 use crate::cluster::access;
 use crate::cluster::kind::TargetRef;
@@ -44,11 +44,7 @@ pub const NAME: &str = "repair";
 /// `Usage` for an order that is none; `Refused` with nothing changed, or what the engine says.
 pub(super) async fn run(ctx: &Context, order: Result<Order>) -> Result<Exit> {
     let Order { target: asked, wishes, how } = order?;
-    if !how.dry_run && !how.yes && !ctx.ui.can_ask() {
-        return Err(Failure::refused("there is no terminal to ask on")
-            .state("nothing was changed")
-            .next("say --yes to go ahead, or --dry-run to see what would be done"));
-    }
+    session::refuse_unasked(&ctx.ui, how.dry_run || how.yes, "what would be done")?;
     let files = Files::of(how.look.migrations.as_deref())?;
     let session = Session::begin(ctx).await?;
     let needs = needs::of(&session.cluster.namespace, asked.kind, how.dry_run);
@@ -56,8 +52,7 @@ pub(super) async fn run(ctx: &Context, order: Result<Order>) -> Result<Exit> {
     let id = operation::new_id(NAME);
     session.ui.say(&format!("looking for the database of {asked}"));
     let reach = Reach::of(&session, &asked, &how.look, &id).await;
-    let unchanged = |failure: Failure| if failure.state.is_none() { failure.state("nothing was changed") } else { failure };
-    let reach = Arc::new(reach.map_err(unchanged)?);
+    let reach = Arc::new(reach.map_err(Failure::unchanged)?);
     let look = Look { session: &session, wishes: &wishes, how: &how, id: &id, asked: &asked, reach: reach.clone() };
     let ended = look.and_repair(files).await;
     // However it ended: an operation that stopped half-way comes with a helper of its own.
@@ -218,5 +213,5 @@ async fn refuse_replica(database: &dyn Database) -> Result<()> {
 /// # Errors
 /// The record comes from another version.
 pub(super) fn desk(record: &Record, database: Option<Named>) -> Result<Arc<Desk>> {
-    Ok(Arc::new(Desk::new(Spec::read(&record.spec)?, Files::Unread, database, None)))
+    Ok(Arc::new(Desk::new(record.spec()?, Files::Unread, database, None)))
 }

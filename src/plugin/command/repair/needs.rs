@@ -16,5 +16,5 @@ const CHANGE: &[Rule] = &[
 /// Those of a look, and those of the repair itself unless it is only to be shown. A helper pod needs more, where there has to be one.
 pub(super) fn of(namespace: &str, asked: Kind, dry_run: bool) -> Vec<Need> {
     let rules = LOOK.iter().chain(if dry_run { &[] } else { CHANGE }).copied().chain(reading(asked));
-    rules.flat_map(|(group, resource, verbs)| Need::all(namespace, group, resource, verbs)).collect()
+    Need::each(namespace, rules)
 }

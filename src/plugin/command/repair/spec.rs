@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::database::find::Named;
 use crate::database::url::Location;
-use crate::failure::{Failure, Result};
+use crate::failure::Result;
 use crate::framework::{LockKind, Repair};
 
 /// A repair.
@@ -101,18 +101,6 @@ impl Aim {
     /// It is about a lock, which another migration may not be in the way of.
     pub(super) fn is_about_a_lock(&self) -> bool {
         matches!(self, Self::Free | Self::Ended { .. })
-    }
-}
-
-impl Spec {
-    /// From a record.
-    ///
-    /// # Errors
-    /// The record comes from another version.
-    pub(super) fn read(value: &serde_json::Value) -> Result<Self> {
-        serde_json::from_value(value.clone()).map_err(|error| {
-            Failure::failed(format!("the operation's record can't be read by this version of kubectl-dbmig: {error}"))
-        })
     }
 }
 

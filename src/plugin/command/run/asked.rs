@@ -136,7 +136,7 @@ impl Asked {
 
 /// What was run last from the same, and went well or not.
 async fn last_run(cluster: &Cluster, origin: &Origin) -> Result<Option<Spec>> {
-    let records = Store::new(cluster.client.clone(), &cluster.namespace, "").list(None).await?;
+    let records = Store::in_namespace(cluster, &cluster.namespace).list(None).await?;
     let runs = records.iter().rev().filter(|record| record.command == NAME);
-    Ok(runs.filter_map(|record| Spec::read(&record.spec).ok()).find(|spec| spec.origin == *origin))
+    Ok(runs.filter_map(|record| record.spec::<Spec>().ok()).find(|spec| spec.origin == *origin))
 }

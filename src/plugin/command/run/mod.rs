@@ -21,7 +21,7 @@ use self::spec::{Spec, Way};
 pub(super) use self::step::steps;
 use super::Context;
 use super::operation::{self, Start};
-use super::session::Session;
+use super::session::{self, Session};
 use crate::cli::rollback;
 use crate::cli::run::Args;
 use crate::cluster::access;
@@ -61,15 +61,10 @@ pub async fn roll_back(ctx: &Context, args: rollback::Args) -> Result<Exit> {
 
 async fn start(ctx: &Context, asked: &Asked) -> Result<Exit> {
     let job = &asked.job;
-    if !job.dry_run && !job.yes && !ctx.ui.can_ask() {
-        return Err(Failure::refused("there is no terminal to ask on")
-            .state("nothing was changed")
-            .next("say --yes to go ahead, or --dry-run to see what would be done"));
-    }
+    session::refuse_unasked(&ctx.ui, job.dry_run || job.yes, "what would be done")?;
     let session = Session::begin(ctx).await?;
     let id = operation::new_id(asked.name());
-    let unchanged = |failure: Failure| if failure.state.is_none() { failure.state("nothing was changed") } else { failure };
-    let template = session.stop.interruptible(asked.template(&session.cluster)).await?.map_err(unchanged)?;
+    let template = session.stop.interruptible(asked.template(&session.cluster)).await?.map_err(Failure::unchanged)?;
     let needs = needs::of(&session.cluster.namespace, &template.origin, asked.offline, job.dry_run);
     access::require(&session.cluster, &needs, needs::ROLE).await?;
     let spec = asked.spec(&session.cluster, &id, &template).await?;
@@ -175,11 +170,11 @@ fn broken(states: &[State]) -> Option<String> {
 /// # Errors
 /// The record comes from another version.
 pub(super) fn desk(record: &Record, database: Option<Named>) -> Result<Arc<Desk>> {
-    Ok(Arc::new(Desk::new(Spec::read(&record.spec)?, database, None)))
+    Ok(Arc::new(Desk::new(record.spec()?, database, None)))
 }
 
 /// The Job of an operation, for those who watch.
 pub(super) fn watched(record: &Record) -> Option<TargetRef> {
-    let spec = Spec::read(&record.spec).ok().filter(|_| matches!(record.command.as_str(), NAME | ROLLBACK))?;
+    let spec = record.spec::<Spec>().ok().filter(|_| matches!(record.command.as_str(), NAME | ROLLBACK))?;
     Some(TargetRef { kind: Kind::Job, name: spec.job })
 }

@@ -46,7 +46,7 @@ pub(super) fn of(namespace: &str, origin: &Origin, offline: bool, dry_run: bool)
         Origin::File { .. } => None,
         Origin::Object(object) => Some(reading(object.kind)),
     });
-    rules.iter().flat_map(|(group, resource, verbs)| Need::all(namespace, group, resource, verbs)).collect()
+    Need::each(namespace, rules)
 }
 
 fn reading(kind: Kind) -> Rule {

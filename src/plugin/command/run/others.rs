@@ -18,7 +18,7 @@ use crate::plan::Store;
 pub(super) async fn ended(cluster: &Cluster, namespace: &str, own: &OwnJob, operation: &str) -> Result<Option<Job>> {
     let Some(job) = own.ended_other(operation).await? else { return Ok(None) };
     let Some(id) = job.labels().get(LABEL_OPERATION) else { return Ok(Some(job)) };
-    match Store::new(cluster.client.clone(), namespace, "").load(id).await {
+    match Store::in_namespace(cluster, namespace).load(id).await {
         Ok(record) if !record.phase.is_over() => Err(unfinished(&record, namespace)),
         Ok(_) => Ok(Some(job)),
         // Its record was cleaned up.
@@ -32,7 +32,7 @@ pub(super) async fn ended(cluster: &Cluster, namespace: &str, own: &OwnJob, oper
 /// # Errors
 /// `Held` with that operation, and how to go on with it.
 pub(super) async fn refuse_unfinished(cluster: &Cluster, job: &str) -> Result<()> {
-    let records = Store::new(cluster.client.clone(), &cluster.namespace, "").unfinished(None).await?;
+    let records = Store::in_namespace(cluster, &cluster.namespace).unfinished(None).await?;
     let other = records.iter().rev().find(|record| super::watched(record).is_some_and(|watched| watched.name == job));
     other.map_or(Ok(()), |record| Err(unfinished(record, &cluster.namespace)))
 }

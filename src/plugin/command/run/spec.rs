@@ -8,7 +8,6 @@ use serde::{Deserialize, Serialize};
 use super::offline::Offline;
 use crate::cluster::job::Origin;
 use crate::command::repair::Which;
-use crate::failure::{Failure, Result};
 
 /// A migration to run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -62,16 +61,6 @@ pub(super) struct Books {
 }
 
 impl Spec {
-    /// From a record.
-    ///
-    /// # Errors
-    /// The record comes from another version.
-    pub(super) fn read(value: &serde_json::Value) -> Result<Self> {
-        serde_json::from_value(value.clone()).map_err(|error| {
-            Failure::failed(format!("the operation's record can't be read by this version of kubectl-dbmig: {error}"))
-        })
-    }
-
     /// How long a pod may take to start or to stop.
     pub(super) fn patience(&self) -> Duration {
         Duration::from_secs(self.patience_seconds)

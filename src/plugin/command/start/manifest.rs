@@ -3,8 +3,7 @@
 use serde_json::{Value, json};
 
 use super::spec::Spec;
-use crate::cluster::MANAGED_BY;
-use crate::cluster::helper::LABEL_OPERATION;
+use crate::cluster::job::own_labels;
 use crate::command::pair::{SOURCE, TARGET};
 use crate::failure::Result;
 
@@ -14,8 +13,6 @@ pub(super) const CONTAINER: &str = "pgcopydb";
 const WORK: &str = "/copy";
 /// Nobody's user, whom the volume is given to.
 const USER: i64 = 1000;
-/// The label by which people and `watch` know what migrates.
-const COMPONENT: &str = "app.kubernetes.io/component";
 
 /// Begins, or goes on where an earlier pod was; applying changes is only enabled once everything is copied. It ends where `finish`
 /// tells it to, which is after all has been proven, and so it may drop its slot.
@@ -35,14 +32,10 @@ pgcopydb clone --follow \"$@\"
 pgcopydb stream cleanup
 ";
 
-fn labels(id: &str) -> Value {
-    json!({"app.kubernetes.io/managed-by": MANAGED_BY, COMPONENT: "migration", LABEL_OPERATION: id})
-}
-
 /// The volume for pgcopydb's work.
 pub(super) fn claim(spec: &Spec, id: &str) -> Value {
     json!({
-        "apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": {"name": spec.name, "labels": labels(id)},
+        "apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": {"name": spec.name, "labels": own_labels(id)},
         "spec": {
             "accessModes": ["ReadWriteOnce"],
             "storageClassName": spec.storage_class,
@@ -54,7 +47,7 @@ pub(super) fn claim(spec: &Spec, id: &str) -> Value {
 /// Its script.
 pub(super) fn config(spec: &Spec, id: &str) -> Value {
     json!({
-        "apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": spec.name, "labels": labels(id)},
+        "apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": spec.name, "labels": own_labels(id)},
         "data": {"start.sh": SCRIPT},
     })
 }
@@ -93,8 +86,8 @@ pub(super) fn job(spec: &Spec, id: &str) -> Result<Value> {
         ],
     });
     Ok(json!({
-        "apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": spec.name, "labels": labels(id)},
-        "spec": {"backoffLimit": 0, "template": {"metadata": {"labels": labels(id)}, "spec": pod}},
+        "apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": spec.name, "labels": own_labels(id)},
+        "spec": {"backoffLimit": 0, "template": {"metadata": {"labels": own_labels(id)}, "spec": pod}},
     }))
 }
 

@@ -17,7 +17,7 @@ pub(super) use self::step::{Desk, steps};
 use super::Context;
 use super::operation::{self, Start};
 use super::pair::Pair;
-use super::session::Session;
+use super::session::{self, Session};
 use super::vacuum::needs::Rule;
 use crate::cli::start::Args;
 use crate::cluster::access::{self, Need};
@@ -52,15 +52,11 @@ const CHANGE: &[Rule] = &[
 /// # Errors
 /// `Refused` with nothing changed, or what the engine says.
 pub async fn run(ctx: &Context, args: Args) -> Result<Exit> {
-    if !args.dry_run && !args.yes && !ctx.ui.can_ask() {
-        return Err(Failure::refused("there is no terminal to ask on")
-            .state("nothing was changed")
-            .next("say --yes to go ahead, or --dry-run to see what would be done"));
-    }
+    session::refuse_unasked(&ctx.ui, args.dry_run || args.yes, "what would be done")?;
     let session = &Session::begin(ctx).await?;
     let namespace = session.cluster.namespace.clone();
     let rules = LOOK.iter().chain(if args.dry_run { &[] } else { CHANGE });
-    let needs: Vec<Need> = rules.flat_map(|(group, resource, verbs)| Need::all(&namespace, group, resource, verbs)).collect();
+    let needs = Need::each(&namespace, rules.copied());
     access::require(&session.cluster, &needs, "dbmig-move").await?;
     let id = operation::new_id(NAME);
     let jobs: Api<Job> = Api::namespaced(session.cluster.client.clone(), &namespace);
@@ -134,7 +130,7 @@ async fn looked(session: &Session, args: &Args, spec: Spec, pair: &Pair, id: &st
 async fn carry_out(session: &Session, spec: Spec, pair: Pair, id: &str) -> Result<Exit> {
     let namespace = &session.cluster.namespace;
     let (lock, target, name) = (spec.shown.0.clone(), format!("job/{}", spec.name), spec.name.clone());
-    let store = Store::new(session.cluster.client.clone(), namespace, "");
+    let store = Store::in_namespace(&session.cluster, namespace);
     operation::refuse_if_unfinished(&store, &LockName::new(&lock), namespace).await?;
     let desk = Arc::new(Desk::new(spec, Some(pair)));
     let start = Start { id, command: NAME, namespace, target, lock: &lock, spec: &desk.spec, before: None };
@@ -153,7 +149,7 @@ async fn carry_out(session: &Session, spec: Spec, pair: Pair, id: &str) -> Resul
 /// # Errors
 /// The record comes from another version.
 pub(super) fn desk(record: &Record) -> Result<Arc<Desk>> {
-    Ok(Arc::new(Desk::new(Spec::read(&record.spec)?, None)))
+    Ok(Arc::new(Desk::new(record.spec()?, None)))
 }
 
 /// What would be made, and what was found.

@@ -2,7 +2,6 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::failure::{Failure, Result};
 use crate::replication::Decoding;
 
 /// What the steps are built from.
@@ -27,16 +26,4 @@ pub(super) struct Spec {
     pub(super) decoding: Decoding,
     /// Source and target, without their passwords.
     pub(super) shown: (String, String),
-}
-
-impl Spec {
-    /// From a record.
-    ///
-    /// # Errors
-    /// The record comes from another version.
-    pub(super) fn read(value: &serde_json::Value) -> Result<Self> {
-        serde_json::from_value(value.clone()).map_err(|error| {
-            Failure::failed(format!("the operation's record can't be read by this version of kubectl-dbmig: {error}"))
-        })
-    }
 }

@@ -14,7 +14,7 @@ mod step;
 
 use super::Context;
 use super::operation::{self, Start};
-use super::session::Session;
+use super::session::{self, Session};
 use crate::exit::Exit;
 use crate::failure::{Failure, Result};
 use crate::framework::golang_migrate::verdict::{Recognised, Verdict};
@@ -57,11 +57,7 @@ pub async fn run(ctx: &Context, options: Options) -> Result<Exit> {
 }
 
 async fn run_in(session: &Session, options: &Options) -> Result<Exit> {
-    if !options.dry_run && !options.yes && !session.ui.can_ask() {
-        return Err(Failure::refused("there is no terminal to ask on")
-            .state("nothing was changed")
-            .next("say --yes to go ahead, or --dry-run to see the plan"));
-    }
+    session::refuse_unasked(&session.ui, options.dry_run || options.yes, "the plan")?;
     let id = operation::new_id(NAME);
     let place = look::place(session, options, &id).await?;
     let outcome = if options.punch {
@@ -136,9 +132,6 @@ fn tell_result(session: &Session, record: &Record, spec: &spec::Spec) -> Result<
 ///
 /// # Errors
 /// When the record comes from another version.
-pub(super) fn steps(spec: &serde_json::Value) -> Result<Vec<Box<dyn Step>>> {
-    let spec: spec::Spec = serde_json::from_value(spec.clone()).map_err(|error| {
-        Failure::failed(format!("the operation's record can't be read by this version of kubectl-dbmig: {error}"))
-    })?;
-    Ok(step::steps(&spec))
+pub(super) fn steps(record: &Record) -> Result<Vec<Box<dyn Step>>> {
+    Ok(step::steps(&record.spec()?))
 }

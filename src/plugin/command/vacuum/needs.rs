@@ -19,14 +19,14 @@ const ALWAYS: &[Rule] = &[
 pub(super) fn to_find(namespace: &str, asked: TargetKind) -> Vec<Need> {
     let mut rules = ALWAYS.to_vec();
     rules.extend(reading(asked));
-    rules.iter().flat_map(|(group, resource, verbs)| Need::all(namespace, group, resource, verbs)).collect()
+    Need::each(namespace, rules)
 }
 
 /// The rights that punching holes beside a running application uses, and those to find what was named.
 pub(super) fn of_punch(namespace: &str, asked: TargetKind) -> Vec<Need> {
     let mut rules: Vec<Rule> = vec![("", "pods", &["get", "list"]), ("", "pods/exec", &["get", "create"])];
     rules.extend(reading(asked));
-    rules.iter().flat_map(|(group, resource, verbs)| Need::all(namespace, group, resource, verbs)).collect()
+    Need::each(namespace, rules)
 }
 
 /// The rights to find what was named.
@@ -53,8 +53,7 @@ pub(super) fn of(namespace: &str, kind: Kind, wishes: &Wishes) -> Vec<Need> {
     if wishes.scratch.is_some() || wishes.keep_old.is_some() {
         rules.push(("", "persistentvolumeclaims", &["get", "create", "delete"]));
     }
-    let mut needs: Vec<Need> =
-        rules.iter().flat_map(|(group, resource, verbs)| Need::all(namespace, group, resource, verbs)).collect();
+    let mut needs: Vec<Need> = Need::each(namespace, rules);
     if kind == Kind::Pod {
         // The one Secret of ours, by name: nothing else may be read.
         needs.extend(

@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use super::super::Desk;
 use super::super::desk::FROZEN;
 use super::{OrBack as _, pause};
-use crate::database::postgres::End;
+use crate::database::postgres::{End, Postgres};
 use crate::failure::{Failure, Result};
 use crate::plan::{Look, Run, Step};
 use crate::replication::{Freeze as Change, Writer, differences, rights, slot, writers};
@@ -58,8 +58,8 @@ pub(super) struct Freeze(pub(super) Arc<Desk>);
 
 impl Freeze {
     /// Waits until pgcopydb is about to look: what it is told right after that, it hears ten seconds later.
-    async fn right_moment(&self, run: &Run) -> Result<()> {
-        let slot = slot(&*self.0.open(run).await?.source, &self.0.spec.slot).await.or_back()?;
+    async fn right_moment(&self, run: &Run, source: &Postgres) -> Result<()> {
+        let slot = slot(source, &self.0.spec.slot).await.or_back()?;
         let Some(heard) = slot.and_then(|slot| slot.heard) else { return Ok(()) };
         let wait = (REPORT - LEAD - heard).clamp(0.0, REPORT);
         run.stop.interruptible(tokio::time::sleep(Duration::from_secs_f64(wait))).await.or_back()
@@ -100,7 +100,7 @@ impl Step for Freeze {
     async fn act(&self, run: &Run) -> Result<String> {
         let kept: Change = run.memory.need(RIGHTS)?;
         let open = self.0.open(run).await?;
-        self.right_moment(run).await?;
+        self.right_moment(run, &open.source).await?;
         run.memory.keep(FROZEN, &Timestamp::now())?;
         let expected = differences(&open.source, &self.0.spec.script, End::Rollback).await.or_back()?;
         if expected != kept {

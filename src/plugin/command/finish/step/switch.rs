@@ -5,12 +5,13 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use k8s_openapi::api::core::v1::Service as Object;
 use kube::Api;
-use kube::api::{Patch, PatchParams};
+use kube::api::Patch;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::super::Desk;
 use super::super::spec::Service;
+use crate::cluster::as_ours;
 use crate::cluster::error::translate;
 use crate::database::Database;
 use crate::failure::{Failure, Result};
@@ -129,7 +130,7 @@ async fn point(run: &Run, service: &Service, to: &Value) -> Result<()> {
         }
     }
     let patch = json!({"spec": {"type": to["type"], "selector": selector, "externalName": to["externalName"]}});
-    let params = PatchParams { field_manager: Some("kubectl-dbmig".to_owned()), ..PatchParams::default() };
+    let params = as_ours();
     services.patch(&service.name, &params, &Patch::Merge(&patch)).await.map_err(|error| translate(&error, &doing))?;
     Ok(())
 }

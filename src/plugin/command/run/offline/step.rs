@@ -5,13 +5,14 @@ use std::time::Duration;
 use async_trait::async_trait;
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt as _;
-use kube::api::{Patch, PatchParams};
+use kube::api::Patch;
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
 use super::look::{api_of_cronjobs, running, shown};
 use super::sharing::{clues, shared};
 use super::{Change, Offline, Scaled, Suspended};
+use crate::cluster::as_ours;
 use crate::cluster::error::Context as _;
 use crate::cluster::helper::{LABEL_OPERATION, is_helper};
 use crate::cluster::pods::{Verdict, Wait, why_not_ready};
@@ -317,7 +318,7 @@ async fn suspend(offline: &Offline, run: &Run, suspend: bool) -> Result<()> {
 async fn patch_cronjob(one: &Suspended, run: &Run, change: &Value) -> Result<()> {
     let mut change = change.clone();
     change["metadata"] = json!({"uid": one.uid});
-    let params = PatchParams { field_manager: Some("kubectl-dbmig".to_owned()), ..PatchParams::default() };
+    let params = as_ours();
     let api = api_of_cronjobs(&run.cluster).await?;
     api.patch(&one.name, &params, &Patch::Strategic(change)).await.doing(format!("change cronjob/{}", one.name))?;
     Ok(())
