@@ -10,7 +10,7 @@ use crate::observe::Until;
 /// Show logs and states side by side, live: is it moving, is it stuck, why, and what next
 ///
 /// On a terminal it is a full-screen view; press ? in it for its keys. Without a terminal, or with --plain, it prints one
-/// line for each log line and each change.
+/// line for each log line and each change. Of a Job that runs pgcopydb it also shows how far that is, and what the source keeps for it.
 #[derive(clap::Args, Debug, Clone)]
 #[command(after_long_help = "\
 Examples:

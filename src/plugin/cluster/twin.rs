@@ -137,6 +137,42 @@ impl Twin {
     }
 }
 
+/// What of a pod is enough to make a twin of it when it is gone; `None` where that would be to keep a secret.
+#[must_use]
+pub fn kept(pod: &Pod) -> Option<Pod> {
+    let spec = pod.spec.clone()?;
+    let containers = || spec.containers.iter().chain(spec.init_containers.iter().flatten());
+    let values = containers().flat_map(|one| one.env.iter().flatten()).filter_map(|one| Some((&one.name, one.value.as_ref()?)));
+    let words = containers().flat_map(|one| one.command.iter().chain(&one.args).flatten());
+    if values.clone().any(|(name, value)| is_about_a_secret(name) || has_password(value))
+        || words.clone().any(|word| has_password(word))
+    {
+        return None;
+    }
+    let mut annotations = pod.metadata.annotations.clone();
+    // It is all of what somebody applied, once more.
+    annotations.iter_mut().for_each(|all| all.retain(|name, _| !name.ends_with("last-applied-configuration")));
+    let metadata = ObjectMeta {
+        name: pod.metadata.name.clone(),
+        namespace: pod.metadata.namespace.clone(),
+        labels: pod.metadata.labels.clone(),
+        annotations,
+        ..ObjectMeta::default()
+    };
+    Some(Pod { metadata, spec: Some(spec), status: None })
+}
+
+fn is_about_a_secret(name: &str) -> bool {
+    let name = name.to_uppercase();
+    ["PASS", "SECRET", "TOKEN", "CREDENTIAL"].iter().any(|word| name.contains(word))
+}
+
+/// A URL with a user's password, or libpq's `password=`.
+fn has_password(text: &str) -> bool {
+    let user = text.split_once("://").and_then(|(_, rest)| rest.split_once('@')).map(|(user, _)| user);
+    user.is_some_and(|user| user.contains(':')) || text.contains("password=")
+}
+
 /// The same without what would do the application's work, or hold its data.
 fn quiet(mut spec: PodSpec, container: &str) -> PodSpec {
     let claims = spec.volumes.get_or_insert_default();
@@ -200,5 +236,29 @@ mod tests {
         let mounts: Vec<_> = ours.volume_mounts.iter().flatten().map(|mount| mount.mount_path.as_str()).collect();
         assert_eq!(mounts, ["/vault/secrets/pg", WORK]);
         assert!(ours.env_from.is_some() && spec.node_name.is_none());
+    }
+
+    #[test]
+    fn what_is_kept_of_a_pod_has_no_secret() {
+        let pod = |env: serde_json::Value| -> Pod {
+            serde_json::from_value(serde_json::json!({
+                "metadata": {"name": "x", "namespace": "shop", "uid": "u", "labels": {"app": "x"},
+                             "annotations": {"a": "b", "kubectl.kubernetes.io/last-applied-configuration": "{}"}},
+                "spec": {"containers": [{"name": "main", "image": "i", "env": [env]}]}, "status": {"phase": "Running"},
+            }))
+            .unwrap()
+        };
+        let from = serde_json::json!({"name": "URI", "valueFrom": {"secretKeyRef": {"name": "uris", "key": "old"}}});
+        let kept = super::kept(&pod(from)).unwrap();
+        assert_eq!((kept.metadata.uid, kept.status, kept.metadata.annotations.unwrap().len()), (None, None, 1));
+        for (name, value, is_kept) in [
+            ("PGCOPYDB_SOURCE_PGURI", "postgres://?service=db", true),
+            ("PGCOPYDB_SOURCE_PGURI", "postgres://admin@db/shop", true),
+            ("PGCOPYDB_SOURCE_PGURI", "postgres://admin:x@db/shop", false),
+            ("PGCOPYDB_SOURCE_PGURI", "host=db password=x", false),
+            ("PGPASSWORD", "x", false),
+        ] {
+            assert_eq!(super::kept(&pod(serde_json::json!({"name": name, "value": value}))).is_some(), is_kept, "{name}={value}");
+        }
     }
 }

@@ -2,6 +2,8 @@
 
 mod faults;
 
+use rustix::process::Signal;
+
 use crate::support::{Moving, Namespace, Run, Running, Side};
 
 const ROLE: &str = include_str!("../../../plugin-manifest/move.yaml");
@@ -83,10 +85,17 @@ async fn a_database_moves_by_start_and_finish_and_comes_back() {
     assert_eq!(again.code, 5, "{}", again.stderr);
     moving.follows();
 
+    // A session that nobody restarts.
+    let mut stays = moving.session("web15", "SELECT pg_sleep(3600)").spawn().unwrap();
+    let asleep = "SELECT count(*) FROM pg_stat_activity WHERE query = 'SELECT pg_sleep(3600)'";
+    space.wait_for("it is connected", || moving.sql(Side::Source, asleep) == "1");
+
     let switch = ["--revoke", "anon", "--switch-service", "svc/db", "--to", "svc/pg17", "--restart", "deploy/postgrest"];
     let words = [&["finish", "job/copy", "--yes", "--max-downtime", "3m"], &switch[..]].concat();
     let run = space.dbmig(&words);
     assert_eq!(run.code, 0, "{}", run.stderr);
+    assert!(run.stderr.contains("still connected to the source"), "{}", run.stderr);
+    assert!(!stays.wait().unwrap().success());
     moving.writes(100);
     let acks = moving.acks();
     let there = moving.numbers(Side::Target);
@@ -158,6 +167,17 @@ async fn what_goes_wrong_before_the_switch_is_taken_back_and_following_goes_on()
     let run = finish(&space, &["--yes", "--max-lag", "0"]);
     assert!(run.code == 4 && run.stderr.contains("--max-lag"), "{} {}", run.code, run.stderr);
     unharmed("refusals");
+
+    // The plugin dies while writers are stopped, and somebody deletes the Job: what the record has of it leads to both servers.
+    let mut running = Running::start(space.dbmig_command(&["finish", "job/db-upgrade", "--yes", "--max-downtime", "10m"]));
+    running.reaches(4, STEPS);
+    running.signal(Signal::STOP);
+    assert!(!may_write(&moving, Side::Source));
+    space.kubectl(&["delete", "job", "db-upgrade", "--cascade=foreground"]);
+    running.kill();
+    let run = space.dbmig(&["undo", &last(&space), "--yes"]);
+    assert_eq!(run.code, 0, "{}", run.stderr);
+    assert!(may_write(&moving, Side::Source));
 }
 
 /// Steps of a cut-over that switches nothing.

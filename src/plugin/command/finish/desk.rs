@@ -3,10 +3,13 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
+use k8s_openapi::api::core::v1::Pod;
+use kube::{Api, ResourceExt as _};
 use tokio::sync::Mutex;
 
 use super::spec::Spec;
 use crate::cluster::Cluster;
+use crate::cluster::error::translate;
 use crate::cluster::kind::TargetRef;
 use crate::cluster::pods::statuses;
 use crate::cluster::target::Target;
@@ -52,8 +55,25 @@ impl Desk {
     }
 
     async fn reach(&self, run: &Run) -> Result<Pair> {
-        let target = self.target(&run.cluster).await?;
-        Pair::reach(&run.cluster, &run.stop, &target.pod, &target.container, &run.id).await
+        let pod = match (self.is_gone(&run.cluster).await?, &self.spec.pod) {
+            (true, Some(pod)) => pod.clone(),
+            _ => self.target(&run.cluster).await?.pod,
+        };
+        Pair::reach(&run.cluster, &run.stop, &pod, &self.spec.container, &run.id).await
+    }
+
+    /// The pod that ran pgcopydb when this began is not there any more.
+    async fn is_gone(&self, cluster: &Cluster) -> Result<bool> {
+        let Some(pod) = &self.spec.pod else { return Ok(false) };
+        let name = pod.name_any();
+        let pods: Api<Pod> = Api::namespaced(cluster.client.clone(), &pod.namespace().unwrap_or_default());
+        let found = pods.get_opt(&name).await.map_err(|error| translate(&error, &format!("read pod/{name}")))?;
+        Ok(found.is_none())
+    }
+
+    /// pgcopydb can still be told something.
+    pub(super) async fn runs(&self, cluster: &Cluster) -> Result<bool> {
+        Ok(!self.is_gone(cluster).await? && self.ended(cluster).await?.is_none())
     }
 
     /// The pod that runs pgcopydb, or ran it.

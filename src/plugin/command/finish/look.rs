@@ -15,6 +15,7 @@ use crate::cluster::Cluster;
 use crate::cluster::error::translate;
 use crate::cluster::kind::TargetRef;
 use crate::cluster::target::Target;
+use crate::cluster::twin::kept;
 use crate::cluster::workload::Workload;
 use crate::command::pair::Pair;
 use crate::command::session::Session;
@@ -127,6 +128,7 @@ impl<'a> Look<'a> {
         Ok(Spec {
             target: self.target.asked.to_string(),
             container: self.target.container.clone(),
+            pod: kept(&self.target.pod),
             dir: args.dir.clone(),
             slot: args.slot_name.clone(),
             origin: args.origin.clone(),

@@ -2,19 +2,23 @@
 
 use std::time::Duration;
 
+use k8s_openapi::api::core::v1::Pod;
 use serde::{Deserialize, Serialize};
 
 use crate::cluster::workload::Workload;
 use crate::replication::Verify;
 
 /// What the steps are built from.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Spec {
     /// What the user named.
     pub(super) target: String,
     /// Container that runs pgcopydb.
     pub(super) container: String,
+    /// Its pod, as far as a pod like it can be made of that when it is gone; nothing where a secret would be in it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) pod: Option<Pod>,
     /// Working directory of pgcopydb, where it was named.
     pub(super) dir: Option<String>,
     /// Replication slot on the source.

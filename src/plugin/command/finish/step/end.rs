@@ -74,7 +74,7 @@ impl Step for End {
         if run.memory.recall::<Lsn>(END)?.is_none() {
             return Ok(String::new());
         }
-        if self.0.ended(&run.cluster).await?.is_none() {
+        if self.0.runs(&run.cluster).await? {
             self.0.copier(&run.cluster).await?.set_end(&run.cluster, None).await?;
         }
         let slot = slot(&*self.0.open(run).await?.source, &self.0.spec.slot).await?;

@@ -117,7 +117,7 @@ impl Step for Freeze {
         if change.is_empty() {
             return Ok(String::new());
         }
-        // A Job that is gone takes the way to its servers along.
+        // A Job that is gone may take the way to its servers along.
         let by_hand = |failure: Failure| {
             failure.fact(format!("to give the rights back by hand, on {}:", self.0.spec.source)).facts(change.back())
         };
