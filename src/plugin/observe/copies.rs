@@ -205,12 +205,12 @@ impl Place {
                 None
             }
         };
-        let applied = match self.applied().await {
-            Ok(applied) => applied,
+        let (applied, connected) = match self.applied().await {
+            Ok(known) => known,
             Err(failure) => {
                 self.target = None;
                 unknown.push(failure.message);
-                None
+                (None, false)
             }
         };
         // By its own account it may be further: what it read was not for this database.
@@ -219,7 +219,7 @@ impl Place {
             pace.saw(Instant::now(), slot.at, applied);
         }
         let slot = slot.map(|slot| SlotRow::of(&name, slot.as_ref()));
-        Ok(CopyRow { slot, unknown, ..row.with(&work, pace) })
+        Ok(CopyRow { slot, connected, unknown, ..row.with(&work, pace) })
     }
 
     async fn slot(&mut self, name: &str) -> Result<Option<replication::Slot>> {
@@ -227,9 +227,11 @@ impl Place {
         replication::settled_slot(source, name).await
     }
 
-    async fn applied(&mut self) -> Result<Option<replication::Lsn>> {
+    /// How far the target has applied what it got, and whether somebody is connected to apply more.
+    async fn applied(&mut self) -> Result<(Option<replication::Lsn>, bool)> {
         let target = open(&self.seat, &mut self.target, TARGET).await?;
-        replication::applied(target, &self.origin).await
+        let applied = replication::applied(target, &self.origin).await?;
+        Ok((applied, replication::is_connected(target).await?))
     }
 }
 

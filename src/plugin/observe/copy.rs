@@ -50,6 +50,8 @@ pub struct CopyRow {
     /// Its replication slot.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub slot: Option<SlotRow>,
+    /// It is connected to the target: while it applies what it has stored before, it reads no slot.
+    pub connected: bool,
     /// How its container ended.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub exit_code: Option<i32>,
@@ -111,6 +113,7 @@ impl CopyRow {
             lag_seconds: None,
             end: None,
             slot: None,
+            connected: false,
             exit_code: None,
             unknown: Vec::new(),
         }
@@ -204,7 +207,7 @@ impl CopyRow {
                 if !slot.exists && matches!(self.phase, Phase::CatchingUp | Phase::Following) {
                     return Some((format!("the source has no slot {name} any more: changes are lost, copy anew"), logs));
                 }
-                if slot.exists && !slot.active && self.phase != Phase::Beginning {
+                if slot.exists && !slot.active && !self.connected && self.phase != Phase::Beginning {
                     return Some((
                         format!("nobody reads slot {name}: the source keeps {kept} on its disk, and more with each write"),
                         logs,
@@ -337,6 +340,8 @@ mod tests {
         assert_eq!(told(&with(Phase::Following, slot(true, 9 << 20))), "");
         assert!(told(&with(Phase::Following, slot(true, 2 << 30))).contains("keeps 2.0 GiB"));
         assert!(told(&with(Phase::Following, slot(false, 9 << 20))).starts_with("nobody reads slot pgcopydb"));
+        let catching_up = CopyRow { connected: true, ..with(Phase::CatchingUp, slot(false, 9 << 20)) };
+        assert_eq!(told(&catching_up), "");
         let near = SlotRow { bytes_left: Some(1 << 20), ..slot(true, 9 << 20) };
         assert!(told(&with(Phase::Copy, near)).contains("1.0 MiB more"));
         let gone = SlotRow { exists: false, ..slot(false, 0) };

@@ -20,7 +20,7 @@ pub use pgcopydb::{Copier, SLOT, SOURCE, Sentinel, TARGET, connect};
 pub use ready::ready;
 pub use rights::{Freeze, Right, differences, revokes, rights, still_allowed};
 pub use sequences::{Behind, behind, catch_up};
-pub use sessions::{Writer, end_sessions, writers};
+pub use sessions::{Writer, end_sessions, is_connected, writers};
 pub use slot::{Slot, applied, drop_origin, drop_slot, settled_slot, slot};
 pub use work::{CATALOG, Part, Phase, Work};
 

@@ -65,6 +65,15 @@ pub async fn writers(database: &dyn Database) -> Result<Vec<Writer>> {
     json(&database.query(sql).await?, "its sessions")
 }
 
+/// A pgcopydb is connected to this database.
+///
+/// # Errors
+/// As [`Database::query`].
+pub async fn is_connected(database: &dyn Database) -> Result<bool> {
+    let sql = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND application_name LIKE 'pgcopydb%'";
+    Ok(database.number(sql).await?.unwrap_or_default() > 0)
+}
+
 /// Ends the sessions of roles that have the rights of these, quoted as SQL needs them: what is connected to a server that nobody is to use
 /// any more would stay. How many there were; superusers, the copier and we are let be.
 ///
