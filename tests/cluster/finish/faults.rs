@@ -11,6 +11,12 @@ fn status(space: &Namespace) -> (Value, i32) {
     (serde_json::from_str(&run.stdout).unwrap_or_else(|e| panic!("{e}: {} {}", run.stdout, run.stderr)), run.code)
 }
 
+/// `status` calls this what is wrong.
+fn told(space: &Namespace, what: &str) -> bool {
+    let (said, code) = status(space);
+    code == 3 && said["verdict"]["text"].as_str().is_some_and(|text| text.contains(what))
+}
+
 /// The writers may write to the source, and what was acknowledged is there.
 fn unharmed(moving: &Moving<'_>, what: &str) {
     assert!(may_write(moving, Side::Source), "{what}");
@@ -20,6 +26,11 @@ fn unharmed(moving: &Moving<'_>, what: &str) {
         acks.written.iter().all(|number| there.binary_search(number).is_ok()),
         "{what}: an acknowledged row is not on the source"
     );
+}
+
+/// From now on a row of the target is not what it is on the source: what is not stopped before is stopped by the comparison, at the latest.
+fn differs(moving: &Moving<'_>) {
+    moving.sql(Side::Target, "UPDATE api.accounts SET name = 'somebody else' WHERE id = 42");
 }
 
 /// A cut-over that can't get through says so and has given the rights back; else `undo` does.
@@ -49,23 +60,26 @@ async fn progress_is_told_and_faults_on_the_way_leave_the_source_as_it_was() {
     watching.prints(": follows: ");
     watching.interrupt();
     assert_eq!(watching.ends().code, 0, "{}", watching.said());
-    let (said, _) = status(&space);
+    let mut said = Value::Null;
+    space.wait_for("status knows how far it is", || {
+        said = status(&space).0;
+        said["copies"][0]["lagBytes"].is_u64() && said["copies"][0]["slot"]["active"] == true
+    });
     let copy = &said["copies"][0];
     let number = |path: &str| copy.pointer(path).and_then(Value::as_u64).unwrap_or_else(|| panic!("no {path}: {said:#}"));
     assert!(number("/tables/all") > 5 && number("/bytes/all") > 1 << 20 && number("/indexes/all") > 5, "{said:#}");
     for part in ["tables", "bytes"] {
         assert_eq!(copy[part]["done"], copy[part]["all"], "{said:#}");
     }
-    assert_eq!((copy["slot"]["name"].as_str(), copy["slot"]["active"].as_bool()), (Some("pgcopydb"), Some(true)), "{said:#}");
-    number("/lagBytes");
+    assert_eq!(copy["slot"]["name"], "pgcopydb", "{said:#}");
 
     // Somebody has rehearsed, and left its end behind.
     let sentinel = |end: &str| {
-        space.kubectl(&["exec", "job/db-upgrade", "--", "pgcopydb", "stream", "sentinel", "set", "endpos", end]);
+        let words = ["exec", "job/db-upgrade", "--", "pgcopydb", "stream", "sentinel", "set", "endpos", end];
+        space.wait_for("its file is not locked", || space.try_kubectl(&words).code == 0);
     };
     sentinel("FFFFFF/0");
-    let (said, code) = status(&space);
-    assert!(code == 3 && said["verdict"]["text"].as_str().unwrap().contains("told to end at FFFFFF/0"), "{code} {said:#}");
+    space.wait_for("status tells of the end that was left behind", || told(&space, "told to end at FFFFFF/0"));
     let run = finish(&space, &["--yes"]);
     assert!(run.code == 4 && run.stderr.contains("FFFFFF/0"), "{} {}", run.code, run.stderr);
     sentinel("0/0");
@@ -76,29 +90,26 @@ async fn progress_is_told_and_faults_on_the_way_leave_the_source_as_it_was() {
     moving.sql(Side::Source, "ALTER ROLE admin PASSWORD 'admin-secret'");
     unharmed(&moving, "a wrong password");
 
-    // A row that differs would send it back in any case; that its connections are cut on the way changes nothing.
     moving.follows();
-    moving.sql(Side::Target, "UPDATE api.accounts SET name = 'somebody else' WHERE id = 42");
+    differs(&moving);
     let proxy = Proxy::new(&space).await;
     let words = ["finish", "job/db-upgrade", "--yes", "--max-downtime", "5m"];
     let mut running = Running::start(space.dbmig_command_as(&proxy.kubeconfig(), &words));
-    for step in [2, 4] {
+    for step in [3, 4] {
         running.reaches(step, STEPS);
         proxy.harm(Harm::Reset);
     }
     taken_back(&space, &moving, running, "cut connections");
     assert!(proxy.harmed() > 0);
-    moving.sql(Side::Target, "UPDATE api.accounts SET name = 'account 42' WHERE id = 42");
     moving.follows();
 
     let mut running = Running::start(space.dbmig_command(&words));
     running.reaches(4, STEPS);
-    moving.crash(Side::Source);
+    running.paused(|| moving.crash(Side::Source));
     taken_back(&space, &moving, running, "the source was restarted");
-    // pgcopydb does not get over that: its slot stays, and keeps what is written from now on.
-    space.wait_for("nobody reads its slot", || slots(&moving) == "pgcopydb|f");
-    let (said, code) = status(&space);
-    assert!(code == 3 && said["verdict"]["text"].as_str().unwrap().contains("nobody reads slot pgcopydb"), "{code} {said:#}");
+    // Whatever is left of pgcopydb goes too: its slot stays, and keeps what is written from now on.
+    space.try_kubectl(&["exec", "job/db-upgrade", "--", "pkill", "-KILL", "pgcopydb"]);
+    space.wait_for("nobody reads its slot, and that is told", || told(&space, "nobody reads slot pgcopydb"));
     let run = finish(&space, &["--yes"]);
     assert!(run.code == 4 && run.stderr.contains("nobody reads slot"), "{} {}", run.code, run.stderr);
     unharmed(&moving, "an orphan slot");
@@ -112,10 +123,11 @@ async fn a_full_target_and_a_killed_pod_leave_the_source_as_it_was() {
     moving.writers(1).job().follows();
     let begun = || Running::start(space.dbmig_command(&["finish", "job/db-upgrade", "--yes", "--max-downtime", "60s"]));
 
+    differs(&moving);
     let mut running = begun();
     running.reaches(3, STEPS);
     let full = "dd if=/dev/zero of=/data/filler bs=64k 2>&1; true";
-    assert!(moving.in_pod(&Side::Target.pod(), full).contains("No space"));
+    running.paused(|| assert!(moving.in_pod(&Side::Target.pod(), full).contains("No space")));
     moving.sql(Side::Source, "INSERT INTO api.events SELECT i, repeat(md5(i::text), 100) FROM generate_series(1, 20000) AS i");
     taken_back(&space, &moving, running, "the target's disk is full");
 
@@ -133,9 +145,10 @@ async fn a_full_target_and_a_killed_pod_leave_the_source_as_it_was() {
     moving.sql(Side::Source, "DROP SCHEMA IF EXISTS kubectl_dbmig CASCADE");
     moving.job().follows();
 
+    differs(&moving);
     let mut running = begun();
     running.reaches(4, STEPS);
-    space.kubectl(&["delete", "pods", "-l", "app=db-upgrade,job-name", "--grace-period=0", "--force"]);
+    running.paused(|| space.kubectl(&["delete", "pods", "-l", "app=db-upgrade,job-name", "--grace-period=0", "--force"]));
     taken_back(&space, &moving, running, "the Job's pod was killed");
     space.wait_for("nobody reads its slot", || slots(&moving) == "pgcopydb|f");
 }
