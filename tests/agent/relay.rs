@@ -118,7 +118,7 @@ fn every_byte_gets_through_both_ways_at_once() {
     let expected = Sha256::digest(&content);
     let (mut reader, mut writer) = (served.try_clone().unwrap(), served);
     let back = content.clone();
-    let answering = thread::spawn(move || writer.write_all(&back).and_then(|()| writer.shutdown(Shutdown::Write)));
+    let answering = thread::spawn(move || writer.write_all(&back).map(|()| writer));
     let receiving = thread::spawn(move || {
         let mut received = vec![0; BYTES];
         reader.read_exact(&mut received).map(|()| Sha256::digest(&received))
@@ -128,9 +128,11 @@ fn every_byte_gets_through_both_ways_at_once() {
     relay.from.read_exact(&mut answered).unwrap();
     assert_eq!(Sha256::digest(&answered), expected);
     assert_eq!(receiving.join().unwrap().unwrap(), expected);
-    answering.join().unwrap().unwrap();
-    drop(sending.join());
+    let to = sending.join().unwrap().unwrap();
+    // A server that ends its side ends the whole: not before it has got everything.
+    answering.join().unwrap().unwrap().shutdown(Shutdown::Write).unwrap();
     assert!(relay.child.wait().unwrap().success());
+    drop(to);
 }
 
 #[test]

@@ -4,7 +4,7 @@ use dbmig::cluster::Cluster;
 use dbmig::cluster::exec::{Command, Finished, Outcome};
 use dbmig::cluster::kind::TargetRef;
 use dbmig::cluster::target::Target;
-use dbmig::cluster::upload::{Upload, Way, upload};
+use dbmig::cluster::upload::{Upload, Way, upload, ways};
 use sha2::{Digest as _, Sha256};
 
 use crate::support::Namespace;
@@ -96,9 +96,10 @@ async fn bring(cluster: &Cluster, space: &Namespace, bytes: &[u8], dirs: &[&str]
         bytes,
         mode: 0o700,
         proof: &["sha256sum", "/proc/self/exe"],
+        ways: ways(cluster, space.name(), "box", "main").await?,
     };
     let digest = dbmig_wire::hex(&Sha256::digest(bytes));
-    let uploaded = upload(cluster, &what, |said| said.starts_with(digest.as_bytes())).await?;
+    let uploaded = upload(cluster, &what, |said| said.starts_with(digest.as_bytes()).then_some(())).await?;
     Ok((uploaded.path, uploaded.way))
 }
 

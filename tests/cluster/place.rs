@@ -30,6 +30,8 @@ pub(crate) enum Owner {
     StatefulSet,
     /// Its pod comes back at once, under another name.
     Deployment,
+    /// A Deployment at 0 replicas: nothing has to be stopped or started, so that all the time goes to the data.
+    AtRest,
 }
 
 /// How large the database is.
@@ -50,6 +52,7 @@ pub(crate) struct Place {
     reference: TempDir,
     keep: &'static str,
     target: &'static str,
+    owner: Owner,
 }
 
 /// Steps that are announced, of those from one to another.
@@ -73,7 +76,7 @@ impl Place {
         };
         let (target, claim) = match owner {
             Owner::StatefulSet => ("statefulset/box", "data-box-0"),
-            Owner::Deployment => ("deployment/box", "data"),
+            Owner::Deployment | Owner::AtRest => ("deployment/box", "data"),
         };
         space.volume(claim, volume);
         let file = space.folder(claim).join("app.sqlite");
@@ -84,7 +87,7 @@ impl Place {
             let old = Connection::open(reference.path().join("old")).unwrap();
             old.execute_batch("PRAGMA secure_delete = ON; DELETE FROM rows WHERE id <= 20000").unwrap();
         }
-        let place = Self { space, file, reference, keep, target };
+        let place = Self { space, file, reference, keep, target, owner };
         place.renew();
         place.space.apply(&workload(owner, volume).to_string());
         place.ready();
@@ -165,12 +168,13 @@ impl Place {
         pods.lines().next().map(str::to_owned)
     }
 
-    /// Waits until the application is Ready.
+    /// Waits until the application is Ready, or gone where none is wanted.
     pub(crate) fn ready(&self) {
+        let wanted = if self.owner == Owner::AtRest { "" } else { "True" };
         let ready = "go-template={{range .items}}{{if not .metadata.deletionTimestamp}}{{range .status.conditions}}\
                      {{if eq .type \"Ready\"}}{{.status}}{{end}}{{end}}{{end}}{{end}}";
         self.space.wait_for("the application is Ready", || {
-            self.space.kubectl(&["get", "pods", "-l", "app=box", "-o", ready]) == "True"
+            self.space.kubectl(&["get", "pods", "-l", "app=box", "-o", ready]) == wanted
         });
     }
 
@@ -226,17 +230,22 @@ impl Place {
 
 fn workload(owner: Owner, volume: &str) -> Value {
     let mut pod: Value = serde_json::from_str(POD).unwrap();
-    let mut spec = json!({"replicas": 1, "selector": {"matchLabels": {"app": "box"}}});
-    match owner {
+    let replicas = if owner == Owner::AtRest { 0 } else { 1 };
+    let mut spec = json!({"replicas": replicas, "selector": {"matchLabels": {"app": "box"}}});
+    let kind = match owner {
         Owner::StatefulSet => {
             spec["serviceName"] = "box".into();
             spec["volumeClaimTemplates"] = json!([{"metadata": {"name": "data"}, "spec": {"accessModes": ["ReadWriteOnce"],
                 "storageClassName": "sized", "resources": {"requests": {"storage": volume}}}}]);
+            "StatefulSet"
         }
-        Owner::Deployment => pod["spec"]["volumes"] = json!([{"name": "data", "persistentVolumeClaim": {"claimName": "data"}}]),
-    }
+        Owner::Deployment | Owner::AtRest => {
+            pod["spec"]["volumes"] = json!([{"name": "data", "persistentVolumeClaim": {"claimName": "data"}}]);
+            "Deployment"
+        }
+    };
     spec["template"] = pod;
-    json!({"apiVersion": "apps/v1", "kind": format!("{owner:?}"), "metadata": {"name": "box"}, "spec": spec})
+    json!({"apiVersion": "apps/v1", "kind": kind, "metadata": {"name": "box"}, "spec": spec})
 }
 
 /// Goes on with the last operation until it is done.

@@ -122,6 +122,15 @@ impl Db {
         }
     }
 
+    /// The URL as sqlx writes it, which wants a host though it goes by the socket.
+    pub(crate) fn url_of_sqlx(&self) -> String {
+        match &self.engine {
+            Engine::Postgres { name, .. } => format!("postgres://dbmig@localhost/{name}?host={}", socket()),
+            Engine::MariaDb { name } => format!("mysql://root@localhost/{name}?socket={}/mariadb.sock", socket()),
+            Engine::Sqlite(_) => self.url.clone(),
+        }
+    }
+
     /// A session of MariaDB that runs a statement and then stays for a minute.
     pub(crate) fn hold(&self, sql: &str) -> std::process::Child {
         mariadb_client(self.name(), &format!("{sql}; SELECT SLEEP(60)")).spawn().unwrap()

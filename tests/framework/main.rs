@@ -11,4 +11,5 @@ mod lookalikes;
 mod node;
 mod prisma;
 mod repaired;
+mod sqlx;
 mod tool;

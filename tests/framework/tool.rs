@@ -58,6 +58,12 @@ pub(crate) fn begin(db: &Db, program: &str, words: &[&str]) -> Child {
     node_command(db, program, words).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
 }
 
+/// `sqlx …`
+pub(crate) fn sqlx(db: &Db, words: &[&str]) -> Said {
+    let mut sqlx = command(db, &tools().join("cargo/bin/sqlx"));
+    said(&sqlx.env("DATABASE_URL", db.url_of_sqlx()).args(words).output().unwrap())
+}
+
 fn said(output: &Output) -> Said {
     let text = [&output.stdout, &output.stderr].map(|bytes| String::from_utf8_lossy(bytes).into_owned()).concat();
     Said { good: output.status.success(), text }

@@ -10,8 +10,8 @@ use rustix::process::{Pid, Signal, kill_process, setpriority_process};
 
 /// Longer than a process takes to come or to go.
 const PATIENCE: Duration = Duration::from_secs(180);
-/// How often is looked for a process.
-const LOOK: Duration = Duration::from_millis(2);
+/// How often is looked for a process: one that is waited for is kept from its work until it is found, and each look reads all of /proc.
+const LOOK: Duration = Duration::from_millis(40);
 /// How long a process runs between two looks at how far it is.
 const SLICE: Duration = Duration::from_millis(1);
 

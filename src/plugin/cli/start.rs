@@ -31,7 +31,7 @@ pub struct Args {
     /// Where the URI of the server to copy to is: a database without tables
     #[arg(long, value_name = "secret/NAME:KEY")]
     pub target: Reference,
-    /// Image with pgcopydb 0.15 to 0.17 and pg_dump of the source's version or newer
+    /// Image with pgcopydb 0.17 (or 0.16) and pg_dump of the source's version or newer
     #[arg(
         long,
         value_name = "IMAGE",

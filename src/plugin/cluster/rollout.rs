@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use tokio::time::timeout;
 
 use super::Cluster;
-use super::workload::Workload;
+use super::workload::{Kind, Workload};
 use crate::exit::Exit;
 use crate::failure::{Failure, Result};
 use crate::shutdown::Stop;
@@ -56,7 +56,7 @@ impl Workload {
         let mut objects = std::pin::pin!(watcher::watcher(api, config).default_backoff().applied_objects());
         loop {
             match objects.try_next().await {
-                Ok(Some(object)) => match lacks(&object) {
+                Ok(Some(object)) => match lacks(self.kind, &object) {
                     None => return Ok(()),
                     Some(lacking) => *missing = lacking,
                 },
@@ -68,15 +68,17 @@ impl Workload {
     }
 }
 
-/// What keeps a Deployment or StatefulSet from being all new and ready, as `kubectl rollout status` judges it.
-fn lacks(object: &DynamicObject) -> Option<String> {
+/// What keeps a workload from being all new and ready, as `kubectl rollout status` judges it.
+fn lacks(kind: Kind, object: &DynamicObject) -> Option<String> {
     let number = |path: &str| object.data.pointer(path).and_then(Value::as_i64);
     if number("/status/observedGeneration").unwrap_or_default() < object.metadata.generation.unwrap_or_default() {
         return Some("its controller has not seen the change yet".to_owned());
     }
     let wanted = number("/spec/replicas").unwrap_or(1);
     let of = |path: &str| number(path).unwrap_or_default();
-    let (updated, all, ready) = (of("/status/updatedReplicas"), of("/status/replicas"), of("/status/readyReplicas"));
+    let (all, ready) = (of("/status/replicas"), of("/status/readyReplicas"));
+    // A ReplicaSet replaces no pods, and does not count new ones.
+    let updated = if kind == Kind::ReplicaSet { all } else { of("/status/updatedReplicas") };
     let available = number("/status/availableReplicas").unwrap_or(ready);
     let failed = object.data.pointer("/status/conditions").and_then(Value::as_array).into_iter().flatten();
     let failed = failed.filter(|one| one["type"] == "Progressing" && one["status"] == "False");
@@ -115,7 +117,11 @@ mod tests {
             (status(3, 2, 2, 1), Some("1 of 2 pods are ready")),
             (status(3, 2, 2, 2), None),
         ] {
-            assert_eq!(lacks(&object(&status)).as_deref(), lacking);
+            assert_eq!(lacks(Kind::Deployment, &object(&status)).as_deref(), lacking);
         }
+        let set =
+            |ready| object(&json!({"observedGeneration": 3, "replicas": 2, "readyReplicas": ready, "availableReplicas": ready}));
+        assert_eq!(lacks(Kind::ReplicaSet, &set(1)).as_deref(), Some("1 of 2 pods are ready"));
+        assert_eq!(lacks(Kind::ReplicaSet, &set(2)), None);
     }
 }

@@ -102,10 +102,22 @@ impl Seat {
     /// # Errors
     /// Our binary can't be put there, or does not run there.
     pub async fn within(cluster: &Cluster, pod: &Pod, container: &str, place: &str) -> Result<Self> {
+        Self::installed(cluster, pod, container, &[place.to_owned()]).await
+    }
+
+    /// In a running container, and nowhere else.
+    ///
+    /// # Errors
+    /// It has no place for our binary, with each that was tried, or nobody may run commands there.
+    pub async fn inside(cluster: &Cluster, pod: &Pod, container: &str) -> Result<Self> {
+        Self::installed(cluster, pod, container, &places(pod, container)).await
+    }
+
+    async fn installed(cluster: &Cluster, pod: &Pod, container: &str, places: &[String]) -> Result<Self> {
         let metadata = &pod.metadata;
         let (namespace, name) = (metadata.namespace.as_deref().unwrap_or_default(), metadata.name.as_deref().unwrap_or_default());
         let arch = node::arch(cluster, pod.spec.as_ref().and_then(|spec| spec.node_name.as_deref())).await;
-        let agent = Agent::install(cluster, namespace, name, container, &[place.to_owned()], &arch).await?;
+        let agent = Agent::install(cluster, namespace, name, container, places, &arch).await?;
         Ok(Self { agent, helper: None, in_container: true, roots: same_paths(&mounts(pod, Some(container))) })
     }
 

@@ -31,15 +31,19 @@ pub struct Upload<'a> {
     pub mode: u32,
     /// Arguments with which the file, run where it lies, proves that it is whole.
     pub proof: &'a [&'a str],
+    /// Ways that are worth trying, best first; see [`ways`].
+    pub ways: &'a [Way],
 }
 
 /// A file that is there and has proven it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Uploaded {
+pub struct Uploaded<T> {
     /// Absolute path in the container.
     pub path: String,
     /// How it got there.
     pub way: Way,
+    /// What it said as its proof.
+    pub proof: T,
 }
 
 /// A way to get a file into a container.
@@ -89,20 +93,22 @@ enum No {
     Folder(String),
 }
 
-/// Puts the file into the first folder, by the first way, where it then runs and `is_proof` accepts its stdout.
+/// Puts the file into the first folder, by the first way, where it then runs and `proof` takes its stdout for one.
 ///
 /// # Errors
 /// No folder and way did; each is named with what stood in its way. Or the container is not there at all.
-pub async fn upload(cluster: &Cluster, what: &Upload<'_>, is_proof: impl Fn(&[u8]) -> bool) -> Result<Uploaded> {
+pub async fn upload<T>(cluster: &Cluster, what: &Upload<'_>, proof: impl Fn(&[u8]) -> Option<T>) -> Result<Uploaded<T>> {
     let mut tried = Vec::new();
     for dir in what.dirs {
         let dir = dir.trim_end_matches('/');
-        for way in ways(cluster, what).await? {
+        for &way in what.ways {
             let no = match transfer(cluster, what, dir, way).await? {
-                Some(no) => Some(no),
-                None => prove(cluster, what, dir, &is_proof).await?,
+                Some(no) => no,
+                None => match prove(cluster, what, dir, &proof).await? {
+                    Ok(proof) => return Ok(Uploaded { path: what.path(dir), way, proof }),
+                    Err(no) => no,
+                },
             };
-            let Some(no) = no else { return Ok(Uploaded { path: what.path(dir), way }) };
             // Nothing stays where it is of no use; where that cannot be done there is no `rm`, and the folder's name tells whose it is.
             remove(cluster, what, &what.path(dir)).await?;
             match no {
@@ -146,16 +152,21 @@ impl Upload<'_> {
 }
 
 /// The ways worth trying. Asks once whether stdin can be closed, with a command that need not even exist.
-async fn ways(cluster: &Cluster, what: &Upload<'_>) -> Result<Vec<Way>> {
-    let process = cluster.start(&what.command(words(&["true"]), true)).await?;
+///
+/// # Errors
+/// The container is not there or does not run.
+pub async fn ways(cluster: &Cluster, namespace: &str, pod: &str, container: &str) -> Result<&'static [Way]> {
+    let own = str::to_owned;
+    let command =
+        Command { namespace: own(namespace), pod: own(pod), container: own(container), argv: words(&["true"]), stdin: true };
+    let process = cluster.start(&command).await?;
     let half_close = process.half_close();
     match process.finish(&[], 0).await.outcome {
         Outcome::NotStarted(why) if exec::is_container_state(&why) => {
-            Err(Failure::failed(format!("container {} of pod {}/{} cannot be entered", what.container, what.namespace, what.pod))
-                .fact(why))
+            Err(Failure::failed(format!("container {container} of pod {namespace}/{pod} cannot be entered")).fact(why))
         }
-        _ if half_close => Ok(vec![Way::Tar, Way::Shell, Way::Printf]),
-        _ => Ok(vec![Way::CountedTar, Way::OpenTar, Way::Shell, Way::Printf]),
+        _ if half_close => Ok(&[Way::Tar, Way::Shell, Way::Printf]),
+        _ => Ok(&[Way::CountedTar, Way::OpenTar, Way::Shell, Way::Printf]),
     }
 }
 
@@ -293,22 +304,30 @@ fn missing(said: &str) -> String {
         .map_or_else(|| said.to_owned(), |tool| format!("no {tool}"))
 }
 
-/// Runs the file. `None`: it is whole and runs.
-async fn prove(cluster: &Cluster, what: &Upload<'_>, dir: &str, is_proof: impl Fn(&[u8]) -> bool) -> Result<Option<No>> {
+/// Runs the file and takes its word for that it is whole.
+async fn prove<T>(
+    cluster: &Cluster,
+    what: &Upload<'_>,
+    dir: &str,
+    proof: impl Fn(&[u8]) -> Option<T>,
+) -> Result<std::result::Result<T, No>> {
     let mut argv = vec![what.path(dir)];
     argv.extend(words(what.proof));
     let finished = cluster.run(&what.command(argv, false), 64 * 1024).await?;
     let text = finished.facts().join("; ");
-    Ok(match &finished.outcome {
-        Outcome::Exited(0) if is_proof(&finished.stdout) => None,
-        Outcome::Exited(0) => Some(No::Way("what arrived is not what was sent".to_owned())),
+    let no = match &finished.outcome {
+        Outcome::Exited(0) => match proof(&finished.stdout) {
+            Some(proof) => return Ok(Ok(proof)),
+            None => No::Way("what arrived is not what was sent".to_owned()),
+        },
         _ if text.to_lowercase().contains("permission denied") => {
-            Some(No::Folder("files there cannot be executed (noexec)".to_owned()))
+            No::Folder("files there cannot be executed (noexec)".to_owned())
         }
-        _ if text.contains("exec format error") => Some(No::Folder("built for another architecture".to_owned())),
-        Outcome::NotStarted(_) => Some(No::Way("the file did not arrive".to_owned())),
-        Outcome::Exited(_) | Outcome::Unknown(_) => Some(No::Way(format!("the file does not prove itself: {text}"))),
-    })
+        _ if text.contains("exec format error") => No::Folder("built for another architecture".to_owned()),
+        Outcome::NotStarted(_) => No::Way("the file did not arrive".to_owned()),
+        Outcome::Exited(_) | Outcome::Unknown(_) => No::Way(format!("the file does not prove itself: {text}")),
+    };
+    Ok(Err(no))
 }
 
 /// A plain ustar archive of the folder, and of the file in it.

@@ -11,15 +11,11 @@ use crate::cluster::seat::Seat;
 use crate::cluster::twin::Twin;
 use crate::database::find::{self, Found};
 use crate::database::postgres::Postgres;
-use crate::database::url::{Engine, Location};
 use crate::database::{Database as _, Limits};
-use crate::failure::{Failure, Result};
+use crate::failure::Result;
+use crate::replication::{SOURCE, TARGET, connect};
 use crate::shutdown::Stop;
 
-/// The variable with the source's URI, as pgcopydb knows it.
-pub(super) const SOURCE: &str = "PGCOPYDB_SOURCE_PGURI";
-/// The variable with the target's URI.
-pub(super) const TARGET: &str = "PGCOPYDB_TARGET_PGURI";
 /// Longest time that one comparison of a table may take.
 const COMPARISON: Duration = Duration::from_secs(3600);
 
@@ -80,14 +76,5 @@ impl Pair {
     pub(super) async fn answers(&self) -> bool {
         let (source, target) = tokio::join!(self.source.query("SELECT 1"), self.target.query("SELECT 1"));
         source.is_ok() && target.is_ok()
-    }
-}
-
-async fn connect(seat: &Seat, found: &Found, limits: Limits) -> Result<Postgres> {
-    match &found.location {
-        Location::Server(server) if server.engine == Engine::Postgres => {
-            Postgres::connect(&seat.agent, server, limits).await.map_err(Failure::from)
-        }
-        other => Err(Failure::refused(format!("{} is no PostgreSQL server: {other}", found.from)).state("nothing was changed")),
     }
 }

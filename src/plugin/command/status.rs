@@ -13,7 +13,7 @@ use crate::cli::status::Args;
 use crate::cluster::helm;
 use crate::exit::Exit;
 use crate::failure::Result;
-use crate::observe::{ClaimRow, Facts, JobRow, Observer, PodRow, Scope, Standing, Verdict, WorkloadRow};
+use crate::observe::{ClaimRow, CopyRow, Facts, JobRow, Observer, PodRow, Scope, Standing, Verdict, WorkloadRow};
 use crate::ui::human::age;
 use crate::ui::{Format, Report, Table};
 
@@ -26,7 +26,10 @@ const INSTANCE: &str = "app.kubernetes.io/instance";
 /// Nothing of that name, or the server does not answer.
 pub async fn run(ctx: &Context, args: Args) -> Result<Exit> {
     let session = &Session::begin(ctx).await?;
-    let mut observer = look(session, scope::find(session, &args.scope).await?).await?;
+    let scope = scope::find(session, &args.scope).await?;
+    let observer = Observer::begin(&session.cluster, scope, None).await?.with_copies(&session.cluster);
+    let mut observer = looked(session, observer).await?;
+    session.stop.interruptible(observer.copied_once()).await?;
     let releases = releases(session, observer.facts()).await?;
     let mut last = Status::of(observer.facts(), &releases);
     show(session, &last)?;
@@ -38,7 +41,10 @@ pub async fn run(ctx: &Context, args: Args) -> Result<Exit> {
 
 /// Looks at everything once, how full the volumes are included, and says what this user may not see.
 pub(super) async fn look(session: &Session, scope: Scope) -> Result<Observer> {
-    let mut observer = Observer::begin(&session.cluster, scope, None).await?;
+    looked(session, Observer::begin(&session.cluster, scope, None).await?).await
+}
+
+async fn looked(session: &Session, mut observer: Observer) -> Result<Observer> {
     session.stop.interruptible(observer.complete()).await?;
     session.stop.interruptible(observer.measured()).await?;
     tell_denied(session, &observer);
@@ -118,6 +124,8 @@ struct Status {
     jobs: Vec<JobRow>,
     pods: Vec<PodRow>,
     claims: Vec<ClaimRow>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    copies: Vec<CopyRow>,
     operations: Vec<Operation>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     releases: Vec<Release>,
@@ -165,6 +173,7 @@ impl Status {
             jobs: facts.job_rows(),
             pods: facts.pod_rows(),
             claims: facts.claim_rows(),
+            copies: facts.copy_rows(),
             operations: facts.operations().iter().map(operation).collect(),
             releases: releases.to_vec(),
         }
@@ -238,6 +247,18 @@ impl Report for Status {
                 age(row.created, now),
                 node,
                 row.why.clone(),
+            ];
+            table = table.row(cut(&row.namespace, cells));
+        }
+        for row in &self.copies {
+            let cells = vec![
+                format!("pgcopydb/{}", row.pod),
+                format!("{}/{}", row.tables.done, row.tables.all),
+                row.phase.to_string(),
+                "-".into(),
+                "-".into(),
+                none(),
+                row.at_work(),
             ];
             table = table.row(cut(&row.namespace, cells));
         }

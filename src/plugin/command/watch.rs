@@ -34,6 +34,7 @@ pub async fn run(ctx: &Context, args: Args) -> Result<Exit> {
     let mut style = style(session, &lines, format);
     (style.changes, style.prefix, style.namespaces) = (true, true, scope.namespace.is_none());
     let observer = Observer::begin(&session.cluster, scope, Some((choice(&lines), start(&lines)))).await?;
+    let observer = observer.with_copies(&session.cluster);
     let goal = Goal { until: args.until, deadline: args.timeout.map(|limit| (Instant::now() + limit, limit)) };
     if full_screen {
         return super::watch_screen::run(session, observer, style, &goal).await;

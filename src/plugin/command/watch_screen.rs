@@ -86,7 +86,7 @@ fn show(panes: &mut Panes, style: &TimelineStyle, news: &News) {
     let (time, bad) = match news {
         // The pane of states has those that only tell that all goes well.
         News::Happened(incident) if !incident.warning => return,
-        News::Changed(at, change) => (Some(*at), change.bad),
+        News::Changed(at, change) | News::Copied(at, _, Some(change)) => (Some(*at), change.bad),
         News::Happened(incident) => (incident.last, incident.explains),
         News::Note(at, _) => (Some(*at), true),
         News::Heard(Heard::Ended(_, instance)) => (None, instance.ending.as_ref().is_some_and(|ending| ending.exit_code != 0)),

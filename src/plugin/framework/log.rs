@@ -58,7 +58,7 @@ const KNOWN: &[Known] = &[
     (
         Some(Alembic),
         r#"Can't locate revision identified by \\?['"]([^'"\\]+)"#,
-        "the database is at revision {1}, which this image does not have",
+        "this image has no revision {1}: the database is at it, or it was asked for",
         HISTORY,
     ),
     (

@@ -43,6 +43,7 @@ impl Books for Sqlx {
         Ok(())
     }
 
+    /// Taken by applications that migrate when they start. sqlx-cli takes none (seen with 0.9.0).
     fn lock(&self, table: &Table, database_name: &str) -> Option<Key> {
         by_database(Framework::Sqlx, table, database_name)
     }

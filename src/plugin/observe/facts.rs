@@ -9,6 +9,8 @@ use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
 use kube::ResourceExt as _;
 use kube::api::DynamicObject;
 
+use super::copied::Copied;
+use super::copy::CopyRow;
 use super::holders::Holders;
 use super::incident::Incident;
 use super::logs::Choice;
@@ -49,6 +51,8 @@ pub struct Facts {
     known: BTreeSet<String>,
     holders: Holders,
     usage: Measured,
+    /// How far each pgcopydb is.
+    copies: Copied,
     /// Names of locks that operations on this scope's claims take.
     locks: BTreeSet<String>,
 }
@@ -68,6 +72,7 @@ impl Facts {
             progress: BTreeMap::new(),
             holders: Holders::default(),
             usage: Measured::new(),
+            copies: Copied::default(),
             known: BTreeSet::new(),
             locks: BTreeSet::new(),
         }
@@ -107,6 +112,7 @@ impl Facts {
         let belonged = self.has_pod(current);
         let object = format!("pod/{}", current.name_any());
         self.pods.remove(&key(pod));
+        self.copies.gone(&key(pod));
         belonged.then(|| Change { object, text: "gone".to_owned(), bad: false })
     }
 
@@ -286,6 +292,30 @@ impl Facts {
     /// Takes in how full volumes are.
     pub(super) fn measured(&mut self, measured: Measured) {
         self.usage = measured;
+    }
+
+    /// Takes in how far a pgcopydb is; a change if that is worth a line of its own.
+    pub(super) fn copied(&mut self, row: CopyRow, now: Timestamp) -> Option<Change> {
+        let by_us = self.is_worked_on();
+        self.copies.take(row, by_us, now)
+    }
+
+    /// What is known of the copies.
+    pub(super) fn copies(&mut self) -> &mut Copied {
+        &mut self.copies
+    }
+
+    /// How far each pgcopydb of this scope is.
+    #[must_use]
+    pub fn copy_rows(&self) -> Vec<CopyRow> {
+        let of = |pod: &Pod| self.copies.of(&key(pod)).cloned();
+        self.pods().filter_map(of).collect()
+    }
+
+    /// An operation of ours is at work on this scope.
+    #[must_use]
+    pub fn is_worked_on(&self) -> bool {
+        self.operations().iter().any(|record| !record.phase.is_over())
     }
 
     /// Who works on operations.

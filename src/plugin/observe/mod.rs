@@ -1,5 +1,8 @@
 //! What is going on: logs, states, events and our own operations as one timeline. Reads only, prints nothing.
 
+mod copied;
+mod copies;
+mod copy;
 mod facts;
 mod holders;
 mod incident;
@@ -13,6 +16,7 @@ mod verdict;
 mod watch;
 mod workload;
 
+pub use copy::{CopyRow, SlotRow};
 pub use facts::{Change, Facts};
 pub use incident::Incident;
 pub use logs::{Choice, Ending, Heard, Instance, Kept, Line, Role, Source, Start, gather, pack, read, unpack};

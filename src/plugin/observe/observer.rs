@@ -13,6 +13,8 @@ use kube::runtime::watcher::Event;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
+use super::copies::{Asked, Copies};
+use super::copy::CopyRow;
 use super::facts::{Change, Facts};
 use super::incident::Incident;
 use super::logs::{Choice, Heard, Start, Tailing};
@@ -29,6 +31,9 @@ const WAITING: usize = 256;
 /// A kubelet on the other side of the world answers within it.
 const A_MOMENT: Duration = Duration::from_secs(3);
 
+/// A helper binary is copied into a container within it, on a cluster that is not in trouble.
+const A_FIRST_LOOK: Duration = Duration::from_secs(20);
+
 /// Something to tell.
 #[derive(Debug, Clone)]
 pub enum News {
@@ -44,6 +49,8 @@ pub enum News {
     Progressed,
     /// It is known how full volumes are; how full is in the facts.
     Measured,
+    /// How far a pgcopydb is, and that as a change if it is worth a line.
+    Copied(Timestamp, Box<CopyRow>, Option<Change>),
     /// The first look at everything is complete.
     Complete,
 }
@@ -54,6 +61,7 @@ pub struct Observer {
     watches: Watches,
     tailing: Option<Tailing>,
     measuring: Measuring,
+    copies: Option<Copies>,
     heard: mpsc::Receiver<Heard>,
     /// Kept so that `heard` never ends, even without logs.
     _hearing: mpsc::Sender<Heard>,
@@ -80,6 +88,7 @@ impl Observer {
             watches,
             tailing,
             measuring: Measuring::new(cluster.client.clone()),
+            copies: None,
             heard,
             _hearing: hearing,
             incomplete: subjects.into_iter().collect(),
@@ -89,6 +98,13 @@ impl Observer {
             listed_jobs: BTreeSet::new(),
             begun: Timestamp::now(),
         })
+    }
+
+    /// Also asks each pgcopydb in its own container how far it is.
+    #[must_use]
+    pub fn with_copies(mut self, cluster: &Cluster) -> Self {
+        self.copies = Some(Copies::new(cluster));
+        self
     }
 
     /// What is known now.
@@ -114,6 +130,7 @@ impl Observer {
                     self.facts.measured(measured);
                     vec![News::Measured]
                 }
+                asked = asked(&mut self.copies) => asked.map(|asked| self.copied(asked)).into_iter().collect(),
             };
             if !news.is_empty() {
                 return news;
@@ -141,6 +158,31 @@ impl Observer {
         }
         if let Ok(Some(measured)) = timeout(A_MOMENT, self.measuring.next()).await {
             self.facts.measured(measured);
+        }
+    }
+
+    /// Waits a moment until it is known how far each pgcopydb is; what else happens meanwhile is in the facts.
+    pub async fn copied_once(&mut self) {
+        let first_looks = async {
+            while self.copies.as_ref().is_some_and(Copies::is_pending) {
+                self.next().await;
+            }
+        };
+        // Who gets no answer in time sees the rest.
+        let _ = timeout(A_FIRST_LOOK, first_looks).await;
+    }
+
+    fn copied(&mut self, asked: Asked) -> News {
+        let now = Timestamp::now();
+        match asked {
+            Asked::Row(row) => {
+                let change = self.facts.copied(CopyRow::clone(&row), now);
+                News::Copied(now, row, change)
+            }
+            Asked::Unknown(row, why) => {
+                self.facts.copies().lost(&row, &why);
+                News::Note(now, format!("how far {} is can't be told: {why}", row.name()))
+            }
         }
     }
 
@@ -249,12 +291,18 @@ impl Observer {
         if let Some(tailing) = self.tailing.as_mut().filter(|_| belongs) {
             tailing.pod(pod);
         }
+        if let Some(copies) = self.copies.as_mut().filter(|_| belongs) {
+            copies.pod(pod);
+        }
         self.facts.pod(pod).into_iter().collect()
     }
 
     fn pod_gone(&mut self, pod: &Pod) -> Option<Change> {
         if let Some(tailing) = &mut self.tailing {
             tailing.gone(pod);
+        }
+        if let Some(copies) = &mut self.copies {
+            copies.gone(&pod.uid().unwrap_or_default());
         }
         self.facts.pod_gone(pod)
     }
@@ -282,6 +330,9 @@ impl Observer {
         let change = self.facts.job(job);
         if let Some(tailing) = &mut self.tailing {
             self.facts.pods().for_each(|pod| tailing.pod(pod));
+        }
+        if let Some(copies) = &mut self.copies {
+            self.facts.pods().for_each(|pod| copies.pod(pod));
         }
         change.into_iter().collect()
     }
@@ -331,5 +382,13 @@ impl Observer {
         let first = self.troubled.is_empty();
         self.troubled.insert(subject);
         first.then(|| News::Note(now, format!("{why}; trying again")))
+    }
+}
+
+/// The next look; never, where nobody is asked.
+async fn asked(copies: &mut Option<Copies>) -> Option<Asked> {
+    match copies {
+        Some(copies) => copies.next().await,
+        None => std::future::pending().await,
     }
 }

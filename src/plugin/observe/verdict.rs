@@ -52,10 +52,28 @@ impl Verdict {
             .or_else(|| pods.iter().find_map(moving));
         let judged = judged.unwrap_or_else(|| fine(facts, &pods, &jobs));
         match operations.iter().all(|record| record.phase.is_over()) {
-            true => with_full_volumes(facts, judged),
+            true => with_full_volumes(facts, with_copies(facts, judged)),
             false => judged,
         }
     }
+}
+
+/// A pgcopydb that needs somebody is what is wrong, or part of it; else how far it is.
+fn with_copies(facts: &Facts, mut judged: Verdict) -> Verdict {
+    for row in facts.copy_rows() {
+        match (row.trouble(false), judged.state) {
+            (Some((text, next)), Standing::Wrong) => {
+                judged.text += &format!("; {}: {text}", row.name());
+                judged.next.push(next);
+            }
+            (Some((text, next)), Standing::Fine | Standing::Moving) => {
+                judged = wrong(format!("{}: {text}", row.name()), vec![next]);
+            }
+            (None, Standing::Moving) => judged.text += &format!(": pgcopydb {}", row.at_work()),
+            (None, Standing::Fine | Standing::Wrong) => {}
+        }
+    }
+    judged
 }
 
 /// A full volume is what is wrong, or why.

@@ -10,17 +10,19 @@ mod rights;
 mod sequences;
 mod sessions;
 mod slot;
+mod work;
 
 pub use canary::Canary;
 pub use content::{Difference, Proof, Table, Verify, compare, tables};
 pub use decoding::{Decoding, decoding};
 pub use lsn::Lsn;
-pub use pgcopydb::{Copier, Sentinel};
+pub use pgcopydb::{Copier, SLOT, SOURCE, Sentinel, TARGET, connect};
 pub use ready::ready;
 pub use rights::{Freeze, Right, differences, revokes, rights, still_allowed};
 pub use sequences::{Behind, behind, catch_up};
-pub use sessions::{Writer, writers};
-pub use slot::{Slot, applied, drop_origin, drop_slot, slot};
+pub use sessions::{Writer, end_sessions, writers};
+pub use slot::{Slot, applied, drop_origin, drop_slot, settled_slot, slot};
+pub use work::{CATALOG, Part, Phase, Work};
 
 use crate::failure::{Failure, Result};
 use serde_json::Value;

@@ -6,8 +6,22 @@
 use super::Lsn;
 use crate::cluster::Cluster;
 use crate::cluster::exec::{Command, Finished};
+use crate::cluster::seat::Seat;
+use crate::database::Limits;
+use crate::database::find::Found;
+use crate::database::postgres::Postgres;
+use crate::database::url::{Engine, Location};
 use crate::failure::{Failure, Result};
 
+/// The variable with the source's URI, as pgcopydb knows it.
+pub const SOURCE: &str = "PGCOPYDB_SOURCE_PGURI";
+/// The variable with the target's URI.
+pub const TARGET: &str = "PGCOPYDB_TARGET_PGURI";
+/// Name of its slot on the source and of its origin on the target, unless it is told others.
+pub const SLOT: &str = "pgcopydb";
+/// Ends the process that receives changes, which calls itself `pgcopydb: follow prefetch`, by what every shell has built in.
+const RECEIVER_ENDS: &str = "for one in /proc/[0-9]*; do title=; IFS= read -r title 2>/dev/null <$one/cmdline; \
+     case $title in 'pgcopydb: follow pref'*) kill -TERM ${one#/proc/};; esac; done";
 /// Bytes of its output that are read.
 const MOST: usize = 64 * 1024;
 
@@ -74,6 +88,9 @@ impl std::fmt::Display for Version {
 }
 
 impl Version {
+    /// The one that all of this was tried with.
+    const TRIED: Self = Self(0, 17);
+
     /// From what `pgcopydb --version` prints: `pgcopydb version 0.17` or `0.17-1.pgdg120+1`.
     fn read(text: &str) -> Option<Self> {
         let word = text.split_whitespace().find(|word| word.starts_with(|c: char| c.is_ascii_digit()))?;
@@ -81,19 +98,25 @@ impl Version {
         Some(Self(numbers.next()??, numbers.next()??))
     }
 
-    /// What is known to go wrong with following by this version; nothing for those that work.
+    /// What is known to go wrong with following by this version; for those that work what there is to know, if anything.
     ///
     /// # Errors
     /// `Refused`, with the reason.
-    pub fn check(self) -> Result<()> {
+    pub fn check(self) -> Result<Option<String>> {
         let why = match (self.0, self.1) {
             (0, ..=14) => "it keeps its position in the source database and not in its working directory",
-            (0, 15..=17) => return Ok(()),
+            (0, 15) => "once resumed, it may follow for ever and not see where it is to end (issue 662 of pgcopydb)",
+            (0, 16) => {
+                let caveat = "pgcopydb 0.16 was not tried with this, only 0.17: compare every row (--verify full), and whatever goes wrong \
+                              before the switch is taken back";
+                return Ok(Some(caveat.to_owned()));
+            }
+            (0, 17) => return Ok(None),
             _ => "its following is reported to lose changes without a word (issues 1033, 1044, 1048, 1049 and 1050 of pgcopydb)",
         };
         Err(Failure::refused(format!("pgcopydb {self} can't be finished safely"))
             .fact(why)
-            .fact("0.15, 0.16 and 0.17 can")
+            .fact("0.17 can, and 0.16")
             .state("nothing was changed"))
     }
 }
@@ -133,6 +156,21 @@ impl Copier {
         Err(Failure::failed(format!("pgcopydb was told to end at {text}, but its end is {now}")).passing())
     }
 
+    /// Has it see now that it is at its end, which it looks for every ten seconds only. Whoever calls this has seen everything arrive:
+    /// the process that receives ends at the signal, and what it has received is applied (0.17, in many runs; a signal to all of its
+    /// processes makes it fail).
+    ///
+    /// # Errors
+    /// Other than the version that this was tried with is left alone; the container may have ended, or have no shell.
+    pub async fn hurry(&self, cluster: &Cluster) -> Result<()> {
+        if self.version(cluster).await? != Version::TRIED {
+            return Ok(());
+        }
+        let Self { namespace, pod, container, .. } = self.clone();
+        let argv = ["sh", "-c", RECEIVER_ENDS].map(str::to_owned).to_vec();
+        cluster.run(&Command { namespace, pod, container, argv, stdin: false }, MOST).await.map(drop)
+    }
+
     async fn run(&self, cluster: &Cluster, words: &[&str]) -> Result<Finished> {
         let dir = self.dir.iter().filter(|_| words[0] == "stream").flat_map(|dir| ["--dir", dir.as_str()]);
         let argv = std::iter::once("pgcopydb").chain(words.iter().copied()).chain(dir).map(str::to_owned).collect();
@@ -145,6 +183,19 @@ impl Copier {
         // Its own process and this one share a SQLite file, and neither waits for the other.
         let busy = String::from_utf8_lossy(&said.stderr).contains("database is locked");
         Err(if busy { failure.passing() } else { failure })
+    }
+}
+
+/// Logs in to one of its servers from where the agent is.
+///
+/// # Errors
+/// What was found is no PostgreSQL server, or can't be reached.
+pub async fn connect(seat: &Seat, found: &Found, limits: Limits) -> Result<Postgres> {
+    match &found.location {
+        Location::Server(server) if server.engine == Engine::Postgres => {
+            Postgres::connect(&seat.agent, server, limits).await.map_err(Failure::from)
+        }
+        other => Err(Failure::refused(format!("{} is no PostgreSQL server: {other}", found.from)).state("nothing was changed")),
     }
 }
 
@@ -168,6 +219,8 @@ mod tests {
     fn a_version_is_known_and_judged() {
         for (text, version, fine) in [
             ("pgcopydb version 0.10-1\n", Version(0, 10), false),
+            ("pgcopydb version 0.15", Version(0, 15), false),
+            ("pgcopydb version 0.16.1", Version(0, 16), true),
             ("10:02:03.123 4 INFO   Running pgcopydb version 0.17-1.pgdg120+1 from \"/usr/bin/pgcopydb\"", Version(0, 17), true),
             ("pgcopydb version 0.18", Version(0, 18), false),
         ] {

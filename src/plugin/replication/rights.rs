@@ -56,10 +56,16 @@ impl Freeze {
         joined(&self.lost, |right| &right.give)
     }
 
+    /// Whose rights it takes, quoted as SQL needs it.
+    #[must_use]
+    pub fn roles(&self) -> BTreeSet<&str> {
+        self.lost.iter().filter_map(|right| right.take.1.strip_prefix(" FROM ")).collect()
+    }
+
     /// How many rights of whom it takes, in words.
     #[must_use]
     pub fn in_words(&self) -> String {
-        let roles: BTreeSet<&str> = self.lost.iter().filter_map(|right| right.take.1.strip_prefix(" FROM ")).collect();
+        let roles = self.roles();
         let count = self.lost.len() + self.gained.len();
         let of =
             if roles.is_empty() { String::new() } else { format!(" of {}", roles.into_iter().collect::<Vec<_>>().join(", ")) };

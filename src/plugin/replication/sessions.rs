@@ -1,9 +1,13 @@
 //! Who writes to a PostgreSQL database now.
 
+use std::collections::BTreeSet;
+
 use serde::Deserialize;
+use serde_json::Value;
 
 use super::json;
-use crate::database::Database;
+use crate::database::postgres::{End, Postgres};
+use crate::database::{Database, Dialect};
 use crate::failure::Result;
 
 /// A transaction that has written, or was prepared to be committed later.
@@ -59,4 +63,25 @@ pub async fn writers(database: &dyn Database) -> Result<Vec<Writer>> {
          UNION ALL SELECT NULL, gid, owner, NULL, NULL, extract(epoch FROM clock_timestamp() - prepared)::float8 \
          FROM pg_prepared_xacts WHERE database = current_database()) AS found";
     json(&database.query(sql).await?, "its sessions")
+}
+
+/// Ends the sessions of roles that have the rights of these, quoted as SQL needs them: what is connected to a server that nobody is to use
+/// any more would stay. How many there were; superusers, the copier and we are let be.
+///
+/// # Errors
+/// As [`Database::change`]: the role that we are may not end sessions of others.
+pub async fn end_sessions(database: &Postgres, roles: &BTreeSet<&str>) -> Result<u64> {
+    let names: Vec<String> = roles.iter().map(|role| Dialect::Postgres.text(role)).collect();
+    if names.is_empty() {
+        return Ok(0);
+    }
+    let end = format!(
+        "SELECT count(*) FILTER (WHERE pg_terminate_backend(pid)) FROM pg_stat_activity a JOIN pg_roles r ON r.oid = a.usesysid \
+         WHERE datname = current_database() AND pid <> pg_backend_pid() AND NOT rolsuper \
+         AND application_name NOT LIKE 'pgcopydb%' AND application_name <> 'kubectl-dbmig' \
+         AND EXISTS (SELECT FROM pg_roles o WHERE format('%I', o.rolname) IN ({}) AND pg_has_role(a.usesysid, o.oid, 'MEMBER'))",
+        names.join(", ")
+    );
+    let rows = database.transact("", &end, End::Commit).await?;
+    Ok(rows.first().and_then(|row| row.first()).and_then(Value::as_u64).unwrap_or_default())
 }

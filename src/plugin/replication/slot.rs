@@ -1,5 +1,7 @@
 //! Replication slots of a source, and how far a target has applied what they sent.
 
+use std::time::Duration;
+
 use serde::Deserialize;
 
 use super::{Lsn, json, text};
@@ -25,6 +27,8 @@ pub struct Slot {
     pub confirmed: Option<Lsn>,
     /// Bytes of write-ahead log from there to now.
     pub lag: Option<u64>,
+    /// Where the source's write-ahead log is now.
+    pub at: Lsn,
     /// The server has thrown away what it needs: it can't be streamed from any more.
     pub lost: bool,
 }
@@ -38,13 +42,28 @@ pub async fn slot(source: &dyn Database, name: &str) -> Result<Option<Slot>> {
         "SELECT json_agg(json_build_object('name', slot_name, 'plugin', plugin, 'active', active, \
          'heard', (SELECT extract(epoch FROM clock_timestamp() - reply_time)::float8 FROM pg_stat_replication WHERE pid = active_pid), \
          'retained', greatest(pg_wal_lsn_diff(now_at, restart_lsn), 0)::int8, 'limit', (to_jsonb(s)->>'safe_wal_size')::int8, \
-         'confirmed', confirmed_flush_lsn, 'lag', greatest(pg_wal_lsn_diff(now_at, confirmed_flush_lsn), 0)::int8, \
+         'at', now_at, 'confirmed', confirmed_flush_lsn, 'lag', greatest(pg_wal_lsn_diff(now_at, confirmed_flush_lsn), 0)::int8, \
          'lost', coalesce(to_jsonb(s)->>'wal_status' = 'lost', false))) \
          FROM pg_replication_slots s, pg_current_wal_lsn() now_at WHERE database = current_database() AND slot_name = {}",
         Dialect::Postgres.text(name)
     );
     let found: Option<Vec<Slot>> = json(&source.query(&sql).await?, "replication slots")?;
     Ok(found.and_then(|mut found| found.pop()))
+}
+
+/// The slot; where nobody reads it, as it is a few seconds later: between catching up and following pgcopydb connects anew.
+///
+/// # Errors
+/// As [`slot`].
+pub async fn settled_slot(source: &dyn Database, name: &str) -> Result<Option<Slot>> {
+    for _ in 0..10 {
+        let seen = slot(source, name).await?;
+        if seen.as_ref().is_none_or(|slot| slot.active || slot.lost) {
+            return Ok(seen);
+        }
+        tokio::time::sleep(Duration::from_millis(500)).await;
+    }
+    slot(source, name).await
 }
 
 /// How far the target has applied what came under the name of an origin; `None`: there is no such origin, or nothing came.

@@ -8,6 +8,7 @@
 //! | `log-opened`, `log-ended` | `namespace`, `pod`, `container`, `restarts`, and if it is over `ending` (`exitCode`, `reason`) |
 //! | `log-gap` | `namespace`, `pod`, `container`, `text` |
 //! | `change` | `object`, `text`, `bad` |
+//! | `copy` | how far a pgcopydb is: the fields of `copies` in `status -o json` |
 //! | `event` | `object`, `reason`, `message`, `count`, `warning`, `explains` |
 //! | `note` | `text` |
 
@@ -164,7 +165,7 @@ impl TimelineStyle {
             News::Heard(Heard::Gap(source, text)) => {
                 ("!", Color::Red, format!("{} › {}: {text}", source.pod(), source.container()))
             }
-            News::Changed(_, change) => {
+            News::Changed(_, change) | News::Copied(_, _, Some(change)) => {
                 ("*", if change.bad { Color::Red } else { Color::Cyan }, format!("{}: {}", change.object, change.text))
             }
             News::Happened(incident) => {
@@ -172,7 +173,7 @@ impl TimelineStyle {
                 ("*", colour, format!("{}: {}: {}", incident.object, incident.reason, incident.message))
             }
             News::Note(_, text) => ("!", Color::Yellow, text.clone()),
-            News::Heard(Heard::Lines(..)) | News::Progressed | News::Measured | News::Complete => return,
+            News::Heard(Heard::Lines(..)) | News::Progressed | News::Measured | News::Copied(..) | News::Complete => return,
         };
         let line = self.styled(&format!("{mark} {}", harmless(&text)), colour);
         out.extend_from_slice(line.as_bytes());
@@ -199,6 +200,11 @@ impl TimelineStyle {
                 let fields = json!({"type": "event", "object": incident.object, "reason": incident.reason, "message": incident.message,
                     "count": incident.count, "warning": incident.warning, "explains": incident.explains});
                 push_json(out, incident.last, None, fields);
+            }
+            News::Copied(at, row, _) => {
+                let mut fields = json!(row);
+                fields["type"] = "copy".into();
+                push_json(out, Some(*at), None, fields);
             }
             News::Note(at, text) => push_json(out, Some(*at), None, json!({"type": "note", "text": text})),
             News::Heard(Heard::Lines(..)) | News::Progressed | News::Measured | News::Complete => {}

@@ -22,6 +22,8 @@ const MANY: u64 = 100_000;
 const MORE_SECONDS: f64 = 0.05;
 /// Ports of the servers that the relay is measured against; see `doctor/relay.rs`.
 const PORTS: [u16; 3] = [9000, 9001, 9002];
+/// Transfers each way; the best one counts, as in `doctor/relay.rs`.
+const TRANSFERS: usize = 3;
 /// Bytes that are sent each way.
 const BYTES: u64 = 64 << 20;
 
@@ -202,16 +204,39 @@ impl Bench {
         let mut forward = Forward(child);
         let ports = forward.ports()?;
         let forward = self.way(&["tcp"], ports)?;
-        let row = |name, field: &str, goal, better, unit: &str| {
+        let exec = self.exec()?;
+        let row = |name, other: &Value, field: &str, goal, better, unit: &str| {
             let of = |way: &Value| way[field].as_f64().unwrap_or_default();
-            let raw = format!("{:.2} against {:.2} {unit}", of(&relay), of(&forward));
-            Row { name, ratio: of(&relay) / of(&forward), goal, better, raw }
+            let raw = format!("{:.2} against {:.2} {unit}", of(&relay), of(other));
+            Row { name, ratio: of(&relay) / of(other), goal, better, raw }
         };
         Ok(vec![
-            row("relay: from the pod / port-forward", "down", 1.0, Better::Higher, "MiB/s"),
-            row("relay: to the pod / port-forward", "up", 1.0, Better::Higher, "MiB/s"),
-            row("relay: round trip / port-forward", "trip", 1.2, Better::Lower, "ms"),
+            row("relay: from the pod / port-forward", &forward, "down", 1.0, Better::Higher, "MiB/s"),
+            row("relay: from the pod / kubectl exec", &exec, "down", 1.0, Better::Higher, "MiB/s"),
+            row("relay: to the pod / port-forward", &forward, "up", 1.0, Better::Higher, "MiB/s"),
+            row("relay: to the pod / kubectl exec", &exec, "up", 1.0, Better::Higher, "MiB/s"),
+            row("relay: round trip / port-forward", &forward, "trip", 1.2, Better::Lower, "ms"),
         ])
+    }
+
+    /// What an exec carries without any program of ours: the relay, which goes the same way, can't be faster than its runtime.
+    fn exec(&self) -> Outcome<Value> {
+        let best = |script: &str| -> Outcome<f64> {
+            let mut best: f64 = 0.0;
+            for _ in 0..TRANSFERS {
+                let kubectl = self.cluster.kubectl();
+                let mut shell = Command::new("sh");
+                shell.envs(kubectl.get_envs().filter_map(|(name, value)| Some((name, value?))));
+                shell.arg("-c").arg(script).arg("sh").arg(kubectl.get_program()).args([NAMESPACE, &BYTES.to_string()]);
+                #[allow(clippy::cast_precision_loss, reason = "sizes far below 2^52")]
+                let mib = (BYTES >> 20) as f64;
+                best = best.max(mib / watch(&mut shell, self.dir.path(), 0)?.seconds);
+            }
+            Ok(best)
+        };
+        let down = best("$1 exec app -n $2 -- head -c $3 /dev/zero >/dev/null")?;
+        let up = best("head -c $3 /dev/zero | $1 exec -i app -n $2 -- head -c $3 >/dev/null")?;
+        Ok(json!({"down": down, "up": up}))
     }
 
     /// What the measuring program finds on one way to the servers.

@@ -2,7 +2,7 @@
 
 use rustix::process::Signal;
 
-use crate::place::{Owner, Place, STEPS, Size, left_at_once, stopped, succeeded};
+use crate::place::{Owner, Place, STEPS, Size, left_at_once, stopped, succeeded, undone};
 use crate::support::{Run, Running};
 
 /// What becomes of a vacuum at each of its steps, and of what takes it up at the next one.
@@ -39,6 +39,33 @@ async fn a_vacuum_left_at_once_at_any_step_is_resumed() {
         running.paused(|| [Signal::INT, Signal::TERM].map(|signal| running.signal(signal)));
     };
     resumed_from_every_step(twice, left_at_once).await;
+}
+
+/// A copy of its own for each step, and the way back from there. From the last but one on there is none.
+async fn taken_back_after_ctrl_c(owner: Owner, steps: &[usize]) {
+    let place = Place::new("fault", owner, Size::Small).await;
+    for &step in steps {
+        let what = format!("interrupted at step {step}, then taken back");
+        place.renew();
+        let mut running = Running::start(place.vacuum());
+        running.reaches(step, STEPS);
+        running.interrupt();
+        stopped(&running.ends(), &what);
+        place.is_whole(&what);
+        undone(&place, &what);
+    }
+}
+
+/// Where the application has been stopped, or is started again.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_vacuum_interrupted_around_its_application_is_taken_back() {
+    taken_back_after_ctrl_c(Owner::Deployment, &[2, 10, 11, 12]).await;
+}
+
+/// Where only the data matters.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_vacuum_interrupted_around_its_new_file_is_taken_back() {
+    taken_back_after_ctrl_c(Owner::AtRest, &[1, 3, 4, 7, 8]).await;
 }
 
 /// The same on the way back.

@@ -79,9 +79,10 @@ async fn a_vacuum_whose_plugin_is_killed_is_resumed_with_its_job_from_any_moment
     place.is_new("resumed after every kill of the plugin");
 }
 
-/// A copy of its own for each moment, and of each two moments one way on and one back if both are wanted.
+/// A copy of its own for each moment, and of each two moments one way on and one back if both are wanted. The application's own end and
+/// start, which have nothing to do with these moments, are in `crash` and `interrupt`.
 async fn taken_up_after(fault: Fault, seed: u64, ways: &[fn(&Place, &str)]) {
-    let place = Place::new("fault", Owner::Deployment, Size::Large).await;
+    let place = Place::new("fault", Owner::AtRest, Size::Large).await;
     let mut ways = ways.iter().cycle();
     for moment in moments(&place, seed, 7, 3) {
         let what = format!("{fault:?} at {moment:?}");

@@ -7,7 +7,7 @@ use crate::support::{Harm, Proxy, Running};
 
 /// One vacuum gets over several of them by itself, each time in a new helper pod.
 async fn gets_over_lost_pods(seed: u64, rebuild: usize, verify: usize) {
-    let place = Place::new("fault", Owner::Deployment, Size::Large).await;
+    let place = Place::new("fault", Owner::AtRest, Size::Large).await;
     for some in moments(&place, seed, rebuild, verify).chunks(4) {
         // A plan is patient only so often with one and the same step.
         place.renew();

@@ -1,5 +1,7 @@
 //! `finish`: the seed's Job as it is, while a writer writes.
 
+mod faults;
+
 use crate::support::{Moving, Namespace, Run, Running, Side};
 
 const ROLE: &str = include_str!("../../../plugin-manifest/move.yaml");

@@ -7,9 +7,10 @@ use serde_json::json;
 use super::{container, create_job, create_pod, follow, object, spec, spec_with_claim};
 use crate::support::Namespace;
 
-/// Counts its starts in an emptyDir, says which one it is, and fails; the first time as soon as it is let go.
+/// Counts its starts in an emptyDir, says which one it is, and fails; the first time as soon as it is let go. A start lasts long enough
+/// for a busy kubelet to tell of it.
 const CRASHING: &str = "n=$(cat /count/n 2>/dev/null || echo 0); n=$((n+1)); echo $n >/count/n; echo \"start $n begins\"
-    until [ -e /count/go ]; do sleep 0.2; done; sleep 1; echo \"start $n gives up\"; exit 3";
+    until [ -e /count/go ]; do sleep 0.2; done; sleep 5; echo \"start $n gives up\"; exit 3";
 
 fn create_crashing(space: &Namespace) {
     let mut main = container("main", CRASHING);

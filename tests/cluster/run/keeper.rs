@@ -21,7 +21,7 @@ fn pod(name: &str, image: &str, command: &str, secret: &str) -> Value {
         {"name": "FLASK_APP", "value": "/keeper/keeper.py"}]);
     json!({"metadata": {"labels": {"app": name}}, "spec": {"automountServiceAccountToken": false, "terminationGracePeriodSeconds": 0,
         "containers": [{"name": "uwsgi", "image": image, "command": ["sh", "-c", command], "env": env,
-            "readinessProbe": {"exec": {"command": ["true"]}}}]}})
+            "readinessProbe": {"periodSeconds": 2, "exec": {"command": ["true"]}}}]}})
 }
 
 fn deploy(server: &Server) {

@@ -1,7 +1,6 @@
 //! What is known before a cut-over: that all is copied and followed, what would stop writers, and what could go wrong.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Service as Object;
 use kube::Api;
@@ -32,6 +31,8 @@ const READONLY: &str = "/migration/readonly.sql";
 pub(super) struct Look<'a> {
     session: &'a Session,
     pub(super) target: Target,
+    /// What there is to know of this version of pgcopydb.
+    caveat: Option<String>,
     open: Pair,
 }
 
@@ -43,6 +44,8 @@ pub(super) struct Facts {
     pub(super) writers: Vec<Writer>,
     /// Roles that could write all the same, with a table each.
     pub(super) still: Vec<(String, String)>,
+    /// What there is to know of this version of pgcopydb.
+    pub(super) caveat: Option<String>,
     /// Tables whose changes can't be carried over by key.
     pub(super) unidentified: Vec<String>,
     pub(super) tables: usize,
@@ -72,13 +75,13 @@ impl<'a> Look<'a> {
             .next(format!("kubectl dbmig logs {asked}")));
         }
         let copier = copier(&target, args.dir.clone());
-        copier.version(&session.cluster).await?.check()?;
+        let caveat = copier.version(&session.cluster).await?.check()?;
         session.ui.say(&format!("reaching source and target from the network of pod/{}", target.pod_name()));
         let open = session
             .stop
             .interruptible(Pair::reach(&session.cluster, &session.stop, &target.pod, &target.container, id))
             .await??;
-        Ok(Self { session, target, open })
+        Ok(Self { session, target, caveat, open })
     }
 
     /// Looks at everything, shows it, and asks; `None` when it was only to be shown.
@@ -205,7 +208,7 @@ impl<'a> Look<'a> {
                 .fact("whoever stops writers now keeps them stopped until it is")
                 .next(format!("kubectl dbmig watch {}", spec.target)));
         }
-        let Some(slot) = self.slot(&spec.slot).await? else {
+        let Some(slot) = replication::settled_slot(source, &spec.slot).await? else {
             return Err(refused(format!("the source has no replication slot {}", spec.slot)).next("name it: --slot-name NAME"));
         };
         let orphaned = format!("SELECT pg_drop_replication_slot('{}')   -- on the source, and begin again", spec.slot);
@@ -256,20 +259,8 @@ impl<'a> Look<'a> {
             freeze,
             writers,
             still,
+            caveat: self.caveat.clone(),
         })
-    }
-
-    /// The slot; where nobody reads it, as it is a few seconds later: between catching up and following pgcopydb connects anew.
-    async fn slot(&self, name: &str) -> Result<Option<Slot>> {
-        let mut left = 10;
-        loop {
-            let slot = replication::slot(&*self.open.source, name).await?;
-            left -= 1;
-            if left == 0 || slot.as_ref().is_none_or(|slot| slot.active || slot.lost) {
-                return Ok(slot);
-            }
-            tokio::time::sleep(Duration::from_millis(500)).await;
-        }
     }
 
     /// How many seconds the comparison takes. What it finds means nothing while writers write.

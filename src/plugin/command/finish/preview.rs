@@ -95,8 +95,8 @@ impl Preview<'_> {
     }
 
     fn warnings(&self) -> Vec<String> {
-        let Facts { still, unidentified, writers, freeze, .. } = self.facts;
-        let mut warnings = Vec::new();
+        let Facts { still, unidentified, writers, freeze, caveat, .. } = self.facts;
+        let mut warnings: Vec<String> = caveat.iter().cloned().collect();
         if !still.is_empty() {
             let (role, table) = &still[0];
             let roles: Vec<&str> = still.iter().map(|(role, _)| role.as_str()).collect();

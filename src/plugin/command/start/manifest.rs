@@ -4,8 +4,8 @@ use serde_json::{Value, json};
 
 use super::spec::Spec;
 use crate::cluster::job::own_labels;
-use crate::command::pair::{SOURCE, TARGET};
 use crate::failure::Result;
+use crate::replication::{SOURCE, TARGET};
 
 /// The Job's container.
 pub(super) const CONTAINER: &str = "pgcopydb";

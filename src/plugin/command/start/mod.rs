@@ -26,14 +26,12 @@ use crate::exit::Exit;
 use crate::failure::{Failure, Result};
 use crate::framework::{Finding, Level};
 use crate::plan::{LockName, Record, Store};
-use crate::replication::{Decoding, decoding, ready};
+use crate::replication::{Decoding, SLOT, decoding, ready};
 use crate::ui::human::harmless;
 use crate::ui::{Report, Table};
 
 /// The command's name, in records.
 pub const NAME: &str = "start";
-/// Name of pgcopydb's slot and origin.
-const SLOT: &str = "pgcopydb";
 
 const LOOK: &[Rule] = &[
     ("", "pods", &["get", "list", "watch", "create", "delete"]),

@@ -14,8 +14,8 @@ use tokio::sync::Mutex;
 use tokio::time::Instant;
 
 use super::manifest::{self, CONTAINER};
+use super::pod;
 use super::spec::Spec;
-use super::{SLOT, pod};
 use crate::cluster::Cluster;
 use crate::cluster::error::{is_not_found, translate};
 use crate::cluster::helper::LABEL_OPERATION;
@@ -24,7 +24,7 @@ use crate::command::kept_logs;
 use crate::command::pair::Pair;
 use crate::failure::{Failure, Result};
 use crate::plan::{Look, Run, Step};
-use crate::replication::{applied, drop_origin, drop_slot, slot};
+use crate::replication::{SLOT, applied, drop_origin, drop_slot, slot};
 
 /// Name in the memory that says that slot and origin were nobody's.
 const FREE: &str = "free";

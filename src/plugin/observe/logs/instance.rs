@@ -136,17 +136,18 @@ impl Instance {
     pub fn newest(status: &ContainerStatus) -> Option<Self> {
         let (now, before) = (status.state.as_ref(), status.last_state.as_ref());
         let restarts = status.restart_count;
+        let last = before.and_then(|state| state.terminated.as_ref()).and_then(|ended| Self::ended(ended, restarts, None));
+        let told = last.clone().and_then(|last| Some((last.id, last.ending?)));
         if now.is_some_and(|state| state.running.is_some()) {
             let id = status.container_id.clone().filter(|id| !id.is_empty())?;
-            let before = before.and_then(|state| state.terminated.as_ref()).and_then(|ended| Self::ended(ended, restarts, None));
-            let before = before.and_then(|before| Some((before.id, before.ending?)));
-            return Some(Self { id, restarts, ending: None, before });
+            return Some(Self { id, restarts, ending: None, before: told });
         }
         if let Some(ended) = now.and_then(|state| state.terminated.as_ref()) {
-            return Self::ended(ended, restarts, status.container_id.as_deref());
+            let ended = Self::ended(ended, restarts, status.container_id.as_deref())?;
+            return Some(Self { before: told, ..ended });
         }
         // It waits for its next start, which the count of restarts does not know yet.
-        Self::ended(before?.terminated.as_ref()?, restarts, None)
+        last
     }
 
     fn ended(state: &ContainerStateTerminated, restarts: i32, id: Option<&str>) -> Option<Self> {
@@ -209,6 +210,11 @@ mod tests {
         let crashed = serde_json::json!({"state": {"waiting": {"reason": "CrashLoopBackOff"}}, "containerID": "r://old", "lastState": ended});
         let crashed = newest(&crashed).unwrap();
         assert_eq!((crashed.id.as_str(), crashed.ending.unwrap().to_string().as_str()), ("r://old", "OOMKilled, exit code 137"));
+        // A start so short that the one before it is heard of together with it.
+        let again = serde_json::json!({"terminated": {"exitCode": 3, "reason": "Error", "containerID": "r://new"}});
+        let short = newest(&serde_json::json!({"state": again, "containerID": "r://new", "lastState": ended})).unwrap();
+        assert_eq!((short.id.as_str(), short.ending.unwrap().exit_code), ("r://new", 3));
+        assert_eq!(short.before.map(|(id, ending)| (id, ending.exit_code)), Some(("r://old".to_owned(), 137)));
         assert_eq!(newest(&serde_json::json!({"state": {"waiting": {"reason": "ContainerCreating"}}})), None);
         assert_eq!(newest(&serde_json::json!({"state": {"running": {}}})), None);
     }

@@ -16,8 +16,11 @@ use super::line::Line;
 use super::{Heard, Instance, Source};
 use crate::cluster::error::{is_forbidden, translate};
 
-/// The kubelet tells of a container's end by closing the stream, the API server a little later.
-const UNTIL_STATUS_FOLLOWS: Duration = Duration::from_secs(3);
+/// The kubelet tells of a container's end by closing the stream, the API server a little later: on a busy node seconds later. Who asks
+/// anew meanwhile gets the log of the next start and takes it for this one's.
+const UNTIL_STATUS_FOLLOWS: Duration = Duration::from_secs(20);
+/// The same after a stream that broke, which tells nothing of the container.
+const UNTIL_ASKED_ANEW: Duration = Duration::from_secs(3);
 /// A running container that says nothing for so long is asked anew: a log that was rotated may have lost its follower
 /// (kubernetes#115701).
 const QUIET: Duration = Duration::from_secs(300);
@@ -38,8 +41,10 @@ pub struct Start {
 
 /// Why a stream ended.
 enum End {
-    /// The server closed it, or it broke.
+    /// The server closed it after the last line.
     Closed,
+    /// It broke, or was quiet for so long that it was given up.
+    Broken,
     /// The server does not give this log (any more), in its words.
     Refused(String),
     /// Nobody listens.
@@ -104,13 +109,14 @@ impl Tail {
             if opened.elapsed() > PAUSES.1 {
                 pause = PAUSES.0;
             }
-            match end {
+            match &end {
                 End::Unheard => return None,
                 // What the server says of a container that is about to go is no news.
                 End::Refused(_) if self.newest.has_changed().is_err() => return None,
-                End::Closed | End::Refused(_) => {}
+                End::Closed | End::Broken | End::Refused(_) => {}
             }
-            if let Some(ended) = self.ending_of(&instance).await? {
+            let patience = if matches!(end, End::Closed) { UNTIL_STATUS_FOLLOWS } else { UNTIL_ASKED_ANEW };
+            if let Some(ended) = self.ending_of(&instance, patience).await? {
                 return self.rest_of(ended).await;
             }
             sleep(pause).await;
@@ -118,11 +124,11 @@ impl Tail {
         }
     }
 
-    /// How the instance ended, if it has. The outer `None`: its pod is gone.
-    async fn ending_of(&mut self, instance: &Instance) -> Option<Option<Instance>> {
+    /// How the instance ended, if it has or does so within this time. The outer `None`: its pod is gone.
+    async fn ending_of(&mut self, instance: &Instance, patience: Duration) -> Option<Option<Instance>> {
         let is_over =
             |newest: &Option<Instance>| newest.as_ref().is_some_and(|newest| newest.id != instance.id || newest.ending.is_some());
-        match timeout(UNTIL_STATUS_FOLLOWS, self.newest.wait_for(is_over)).await {
+        match timeout(patience, self.newest.wait_for(is_over)).await {
             Err(_) => Some(None),
             Ok(Err(_)) => None,
             Ok(Ok(newest)) => {
@@ -140,17 +146,17 @@ impl Tail {
     async fn rest_of(&mut self, ended: Instance) -> Option<Instance> {
         let replaced = self.newest.borrow().as_ref().is_some_and(|newest| newest.id != ended.id);
         for pause in [PAUSES.0, PAUSES.0 * 5, PAUSES.1] {
-            match self.stream(false, replaced).await {
+            let why = match self.stream(false, replaced).await {
                 End::Unheard => return None,
                 End::Closed => return Some(ended),
                 End::Refused(_) if self.newest.has_changed().is_err() => return Some(ended),
-                End::Refused(why) => {
-                    sleep(pause).await;
-                    if pause == PAUSES.1 {
-                        let text = format!("the end of its log cannot be read: {why}");
-                        self.heard.send(Heard::Gap(self.source.clone(), text)).await.ok()?;
-                    }
-                }
+                End::Broken => "the connection broke".to_owned(),
+                End::Refused(why) => why,
+            };
+            sleep(pause).await;
+            if pause == PAUSES.1 {
+                let text = format!("the end of its log cannot be read: {why}");
+                self.heard.send(Heard::Gap(self.source.clone(), text)).await.ok()?;
             }
         }
         Some(ended)
@@ -163,6 +169,7 @@ impl Tail {
     pub(super) async fn once(&mut self, previous: bool) -> Result<(), String> {
         match self.stream(false, previous).await {
             End::Refused(why) => Err(why),
+            End::Broken => Err("the connection broke before the end of its log".to_owned()),
             End::Closed | End::Unheard => Ok(()),
         }
     }
@@ -195,11 +202,12 @@ impl Tail {
                 return End::Unheard;
             }
         }
-        self.cursor.ended(!batches.is_complete());
+        let end = if batches.is_complete() { End::Closed } else { End::Broken };
+        self.cursor.ended(matches!(end, End::Broken));
         // A stream that broke ends in the middle of a line, which the next one brings whole. That of an ended start does not.
         let rest = if follow { None } else { batches.rest() };
         match self.pass_on(rest.into_iter().collect()).await {
-            Ok(()) => End::Closed,
+            Ok(()) => end,
             Err(()) => End::Unheard,
         }
     }

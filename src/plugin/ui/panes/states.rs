@@ -72,6 +72,12 @@ impl Picture {
                 bad,
             ));
         }
+        for row in facts.copy_rows() {
+            let at_work = row.at_work();
+            let (state, detail) = at_work.split_once("; ").unwrap_or((&at_work, ""));
+            let bad = row.trouble(facts.is_worked_on()).is_some();
+            objects.push(("pgcopydb".to_owned(), state.to_owned(), detail.to_owned(), bad));
+        }
         for row in facts.claim_rows() {
             let full = row.usage.is_some_and(|usage| usage.is_full());
             objects.push((format!("pvc/{}", row.name), row.phase.clone(), row.room(), full || row.phase != "Bound"));

@@ -138,10 +138,15 @@ impl Ended {
     /// The exit code of the container; `None`: it runs on although nobody streams any more, since its script waits after an error.
     async fn code(&self, run: &Run, canary: &Canary<'_>, open: &Pair) -> Result<Option<i32>> {
         let desk = &self.0;
-        let mut silent: Option<Instant> = None;
+        let (mut silent, mut hurried): (Option<Instant>, bool) = (None, false);
         loop {
             if let Some(code) = desk.ended(&run.cluster).await.or_back()? {
                 return Ok(Some(code));
+            }
+            if !hurried && canary.has_arrived(&*open.target, BEFORE).await.or_back()? {
+                hurried = true;
+                // It ends without this too, some seconds later; it may have ended meanwhile.
+                let _ = desk.copier(&run.cluster).await.or_back()?.hurry(&run.cluster).await;
             }
             match slot(&*open.source, &desk.spec.slot).await.or_back()? {
                 // Its script has cleaned up after it; a kubelet may take seconds to tell that the container has ended.

@@ -11,11 +11,14 @@ use serde_json::{Value, json};
 
 use super::super::Desk;
 use super::super::spec::Service;
+use super::freeze::RIGHTS;
 use crate::cluster::as_ours;
 use crate::cluster::error::translate;
 use crate::database::Database;
+use crate::database::postgres::Postgres;
 use crate::failure::{Failure, Result};
 use crate::plan::{Look, Run, Step};
+use crate::replication::{Freeze, end_sessions};
 
 /// Name in the memory of what had been written to the target before the switch.
 pub(super) const WRITTEN: &str = "written";
@@ -72,7 +75,8 @@ impl Step for Switch {
             point(run, service, &service.after).await?;
         }
         self.restart(run, &run.id).await?;
-        Ok(String::new())
+        let source = self.0.open(run).await?.source;
+        self.end_sessions(run, &source, "source").await
     }
 
     async fn can_go_back(&self, run: &Run) -> Result<()> {
@@ -100,11 +104,29 @@ impl Step for Switch {
             point(run, service, &service.before).await?;
         }
         self.restart(run, &format!("{}-back", run.id)).await?;
-        Ok(String::new())
+        let target = self.0.open(run).await?.target;
+        self.end_sessions(run, &target, "target").await
     }
 }
 
 impl Switch {
+    /// A Service leads new connections elsewhere; those that are open stay where they are.
+    async fn end_sessions(&self, run: &Run, left: &Postgres, side: &str) -> Result<String> {
+        let taken = run.memory.recall::<Freeze>(RIGHTS)?.unwrap_or_default();
+        if self.0.spec.service.is_none() {
+            return Ok(String::new());
+        }
+        // The switch itself is done: what stays connected can't write there.
+        Ok(match end_sessions(left, &taken.roles()).await {
+            Ok(0) => String::new(),
+            Ok(count) => format!("{count} sessions were still connected to the {side} and were ended"),
+            Err(failure) => {
+                let why = failure.facts.first().cloned().unwrap_or(failure.message);
+                format!("sessions that are still connected to the {side} could not be ended: {why}")
+            }
+        })
+    }
+
     async fn restart(&self, run: &Run, by: &str) -> Result<()> {
         let spec = &self.0.spec;
         for workload in &spec.restart {

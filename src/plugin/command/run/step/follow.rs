@@ -159,7 +159,12 @@ impl<'a> Following<'a> {
             }
             News::Note(_, text) => self.run.events.note(text),
             News::Complete => self.complete = true,
-            News::Heard(Heard::Opened(..)) | News::Happened(_) | News::Changed(..) | News::Progressed | News::Measured => {}
+            News::Heard(Heard::Opened(..))
+            | News::Happened(_)
+            | News::Changed(..)
+            | News::Copied(..)
+            | News::Progressed
+            | News::Measured => {}
         }
     }
 
