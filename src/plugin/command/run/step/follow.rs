@@ -248,7 +248,7 @@ impl<'a> Following<'a> {
     }
 
     fn gone(&self) -> Failure {
-        let (job, from) = (&self.spec.job, self.spec.origin.shown());
+        let (job, from) = (&self.spec.job, self.spec.origin.target());
         Failure::failed(format!("job/{job} was deleted while it ran"))
             .state("whether its migration has run is not known")
             .next(format!("kubectl dbmig doctor {from} -n {}", self.run.namespace))
