@@ -4,6 +4,7 @@ mod doctor;
 mod downtime;
 mod engine;
 mod finish;
+mod run;
 mod vacuum;
 mod watch;
 
@@ -42,6 +43,8 @@ enum Name {
     Watch,
     /// Moving a PostgreSQL database that is written to, against the db-upgrade component's own finish.sh and a restart
     Finish,
+    /// Running a migration as one Job, and with the application stopped, against the commands that people type for it
+    Run,
     /// Diagnosing one application, against the same questions asked by hand; its way to a database, against `kubectl port-forward`
     Doctor,
 }
@@ -91,6 +94,7 @@ pub(crate) fn run(args: &Args) -> Outcome {
         Name::Vacuum => [vacuum::measure(args.size, args.largest)?, downtime::measure()?].concat(),
         Name::Watch => watch::measure()?,
         Name::Finish => finish::measure(args.size)?,
+        Name::Run => run::measure()?,
         Name::Doctor => doctor::measure()?,
     };
     if !args.json {

@@ -76,7 +76,7 @@ async fn the_role_for_observers_is_enough_for_all_of_them_and_changes_nothing() 
     let status = as_reader(&["status", "talker"]);
     assert_eq!((status.code, status.stderr.as_str()), (0, ""), "{}", status.stdout);
     assert_eq!(as_reader(&["logs", "talker"]).stdout, "said\n");
-    assert!(as_reader(&["events", "talker"]).stdout.contains("Started"));
+    space.wait_for("the kubelet tells what it did", || as_reader(&["events", "talker"]).stdout.contains("Started"));
     assert_eq!(as_reader(&["watch", "talker", "--until", "ready", "--timeout", "60s"]).code, 0);
     let mut kubectl = std::process::Command::new("kubectl");
     let may_delete = Run::of(kubectl.env("KUBECONFIG", &user).args(["auth", "can-i", "delete", "pods"]));

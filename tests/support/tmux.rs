@@ -17,7 +17,8 @@ pub(crate) struct Tmux {
 }
 
 impl Tmux {
-    /// A terminal of this size that runs `command`, then says `left with CODE` and how the terminal is set, then waits.
+    /// A terminal of this size that runs `command`, then says `left with CODE` and how the terminal is set, then waits. Ctrl-C ends
+    /// the command, and not the shell around it.
     pub(crate) fn run(command: &Command, width: u16, height: u16) -> Self {
         let dir = tempfile::tempdir().expect("a temporary folder");
         let script = dir.path().join("run.sh");
@@ -27,7 +28,7 @@ impl Tmux {
             .filter_map(|(name, value)| Some(format!("export {}={}\n", name.to_string_lossy(), quoted(value?))));
         let words: Vec<String> = std::iter::once(command.get_program()).chain(command.get_args()).map(quoted).collect();
         let text = format!(
-            "{}echo before\n{}\necho \"left with $?\"\nstty -a | grep -o -e '[-]*icanon' -e '[-]*echo ' | tr -d '\\n'\nexec sleep 600\n",
+            "trap : INT\n{}echo before\n{}\necho \"left with $?\"\nstty -a | grep -o -e '[-]*icanon' -e '[-]*echo ' | tr -d '\\n'\nexec sleep 600\n",
             exports.collect::<String>(),
             words.join(" ")
         );

@@ -11,12 +11,13 @@ use super::output::FormatArg;
 
 /// Run a migration as one Job: never twice at once, on its own when this computer is gone, judged by the database's books
 ///
-/// Makes one Job (one pod, one try) out of a CronJob, a Job, a file, or a pod of the application with a command of yours; the
-/// pod's own image, variables, account, volumes and sidecars stay. Shows it and asks, follows its log until the container
+/// Makes one Job (one pod, one try) out of a CronJob, a Job, a file, the hook of a Helm release, or a pod of the application
+/// with a command of yours; the pod's own image, variables, account, volumes and sidecars stay. Shows it and asks, follows its log until the container
 /// that migrates has ended, reads the migration framework's tables before and after, and ends sidecars that would keep the
 /// Job up. The log is kept with the operation: `logs ID` shows it for as long as the record is there.
 ///
-/// Ctrl-C leaves the Job running: `watch`, `resume` and `undo` find it from any computer. Ends with 0 when the migration went
+/// Ctrl-C asks whether to stop the Job, and leaves it running where nobody can be asked: `watch`, `resume` and `undo` find it
+/// from any computer. Ends with 0 when the migration went
 /// well, with 1 when it failed, with 3 when only its exit code says that it went well, with 5 when it runs already.
 #[derive(clap::Args, Clone)]
 #[command(group = ArgGroup::new("what").required(true))]
@@ -29,8 +30,14 @@ Examples:
   kubectl dbmig run job/cliscale-migrate
   kubectl dbmig run -f migrate-job.yaml
 
+  # The hook Job of a Helm release, as its newest revision has it, without an upgrade
+  kubectl dbmig run helm-hook/cliscale
+
   # A command in a pod like the application's own, with a newer image
   kubectl dbmig run --from deployment/keeper -c uwsgi --image keeper:1.16 -- flask db upgrade
+
+  # Rather not at all than behind a lock for which the application queues up
+  kubectl dbmig run cronjob/manual-migrate --lock-timeout 5s
 
   # While the application and its workers are stopped; afterwards they get the new image
   kubectl dbmig run --offline deployment/keeper --image keeper:1.16 -- flask db upgrade
@@ -38,7 +45,7 @@ Examples:
   # What would be run, and where the database is
   kubectl dbmig run cronjob/manual-migrate --dry-run")]
 pub struct Args {
-    /// The Job or CronJob to run: TYPE/NAME or TYPE NAME
+    /// The Job or CronJob to run: TYPE/NAME or TYPE NAME; helm-hook/RELEASE for the Job that helm runs around an upgrade
     #[arg(index = 1, num_args = 1..=2, value_names = ["TYPE/NAME"], group = "what")]
     pub target: Vec<String>,
     /// A file with the Job to run; - for standard input
@@ -73,6 +80,12 @@ pub struct JobArgs {
     /// How long pods may take to start or to stop; the migration itself may take as long as it likes
     #[arg(long, value_name = "DURATION", default_value = "5m", value_parser = duration::parse)]
     pub timeout: Duration,
+    /// Give up on a lock after this: told by PGOPTIONS, or Flyway's FLYWAY_INIT_SQL; refused where the framework's driver reads neither
+    #[arg(long, value_name = "DURATION", value_parser = duration::parse)]
+    pub lock_timeout: Option<Duration>,
+    /// Give up on a statement after this, told in the same way
+    #[arg(long, value_name = "DURATION", value_parser = duration::parse)]
+    pub statement_timeout: Option<Duration>,
     /// Run it even where the books say that a migration has failed before or one holds the lock, or beside what can't be stopped
     #[arg(long)]
     pub force: bool,

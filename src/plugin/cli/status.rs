@@ -5,8 +5,10 @@ use super::scope::ScopeArgs;
 
 /// Say in one line what is wrong and what to type next, with the state of pods, Jobs, volumes and operations
 ///
-/// Ends with 0 when all is well or on its way, with 3 when something needs attention. Of a Job that runs pgcopydb it says how far
-/// that is.
+/// With `-o wide`, also why each is as it is, and what the values of its Helm release say about migrations. Of a Job that runs
+/// pgcopydb it says how far that is.
+///
+/// Ends with 0 when all is well or on its way, with 3 when something needs attention.
 #[derive(clap::Args, Debug, Clone)]
 #[command(after_long_help = "\
 Examples:

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::Cluster;
 use super::error::translate;
 use super::helper::Identity;
-use super::pods::{Verdict, Wait};
+use super::pods::{Verdict, Wait, is_wrongly_configured};
 use crate::failure::{Failure, Result};
 use crate::shutdown::Stop;
 
@@ -62,9 +62,10 @@ fn running(pod: Option<&Pod>, name: &str) -> Verdict<()> {
     }
     let waiting = state.waiting.as_ref();
     let reason = waiting.and_then(|waiting| waiting.reason.clone()).unwrap_or_default();
-    if matches!(reason.as_str(), "ImagePullBackOff" | "InvalidImageName" | "ErrImageNeverPull" | "CreateContainerConfigError") {
-        let message = waiting.and_then(|waiting| waiting.message.clone()).unwrap_or_default();
-        return Verdict::Never(Failure::refused("the ephemeral container does not run").fact(format!("{reason}: {message}")));
+    let message = waiting.and_then(|waiting| waiting.message.clone()).unwrap_or_default();
+    let why = format!("{reason}: {message}");
+    if matches!(reason.as_str(), "ImagePullBackOff" | "InvalidImageName" | "ErrImageNeverPull") || is_wrongly_configured(&why) {
+        return Verdict::Never(Failure::refused("the ephemeral container does not run").fact(why));
     }
     Verdict::Waiting(reason)
 }

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use super::Cluster;
 use super::MANAGED_BY;
 use super::error::{is_not_found, translate};
-use super::pods::{Verdict, Wait, is_ready, statuses, why_not_ready};
+use super::pods::{Verdict, Wait, is_ready, is_wrongly_configured, statuses, why_not_ready};
 use super::volume::{Mount, Source};
 use crate::failure::{Failure, Result};
 use crate::shutdown::Stop;
@@ -211,8 +211,7 @@ impl Helper {
             if pull && begun.elapsed() > PULL_PATIENCE || why.contains("InvalidImageName") || why.contains("ErrImageNeverPull") {
                 return Verdict::Never(self.not_pulled(&why));
             }
-            if super::volume::is_finished(pod) || why.contains("RunContainerError") || why.contains("CreateContainerConfigError")
-            {
+            if super::volume::is_finished(pod) || why.contains("RunContainerError") || is_wrongly_configured(&why) {
                 return Verdict::Never(Failure::refused(format!("the helper pod/{} does not run", self.name)).fact(why));
             }
             Verdict::Waiting(why)

@@ -182,6 +182,26 @@ pub fn why_not_ready(pod: &Pod) -> String {
     format!("{phase}{}", colon(status.and_then(|s| s.message.as_deref())))
 }
 
+/// Whether the kubelet says that a container's configuration is wrong. It says the same of one whose Secrets and ConfigMaps it has not
+/// heard of in time, as on a busy node; that passes.
+#[must_use]
+pub fn is_wrongly_configured(why: &str) -> bool {
+    why.contains("CreateContainerConfigError") && !why.contains("failed to sync")
+}
+
 fn colon(text: Option<&str>) -> String {
     text.filter(|text| !text.is_empty()).map(|text| format!(": {text}")).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_secret_that_is_missing_stays_wrong_and_one_not_heard_of_yet_does_not() {
+        let why = |message: &str| format!("container main: CreateContainerConfigError: {message}");
+        assert!(is_wrongly_configured(&why("secret \"pg\" not found")));
+        assert!(!is_wrongly_configured(&why("failed to sync secret cache: timed out waiting for the condition")));
+        assert!(!is_wrongly_configured("container main: ImagePullBackOff"));
+    }
 }

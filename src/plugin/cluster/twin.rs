@@ -13,7 +13,7 @@ use super::MANAGED_BY;
 use super::error::{is_not_found, translate};
 use super::helper::{LABEL_OPERATION, WORK};
 use super::job::is_of_controller;
-use super::pods::{Verdict, Wait, statuses, why_not_ready};
+use super::pods::{Verdict, Wait, is_wrongly_configured, statuses, why_not_ready};
 use super::volume::is_finished;
 use crate::failure::{Failure, Result};
 use crate::shutdown::Stop;
@@ -91,9 +91,8 @@ impl Twin {
             return Verdict::Met(pod.clone());
         }
         let why = why_not_ready(pod);
-        if is_finished(pod)
-            || ["InvalidImageName", "RunContainerError", "CreateContainerConfigError"].iter().any(|bad| why.contains(bad))
-        {
+        let bad = ["InvalidImageName", "RunContainerError"].iter().any(|bad| why.contains(bad));
+        if is_finished(pod) || bad || is_wrongly_configured(&why) {
             return Verdict::Never(Failure::refused(format!("pod/{} does not run", self.name())).fact(why));
         }
         Verdict::Waiting(why)

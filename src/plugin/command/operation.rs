@@ -66,12 +66,17 @@ pub(super) fn volume_lock(volume: &Source, pod: &str) -> String {
     }
 }
 
-/// Refuses when another operation on the same target runs or was left half-way.
+/// Refuses when another operation on the same target runs or was left half-way. `command` is what is to begin: what brings a database
+/// back may begin beside a migration that waits for just that, with everything stopped around it.
 ///
 /// # Errors
 /// `Held` with that operation, and how to go on with it.
-pub(super) async fn refuse_if_unfinished(store: &Store, lock: &LockName, namespace: &str) -> Result<()> {
-    let Some(other) = store.unfinished(Some(lock.as_str())).await?.pop() else { return Ok(()) };
+pub(super) async fn refuse_if_unfinished(store: &Store, lock: &LockName, namespace: &str, command: &str) -> Result<()> {
+    let mut others = store.unfinished(Some(lock.as_str())).await?;
+    if matches!(command, run::ROLLBACK | repair::NAME) {
+        others.retain(|other| !run::waits_for_the_way_back(other));
+    }
+    let Some(other) = others.pop() else { return Ok(()) };
     Err(unfinished(&other, namespace))
 }
 
@@ -107,7 +112,7 @@ pub(super) async fn start<S: Serialize + Sync>(
     let store = Store::new(cluster.client.clone(), start.namespace, &writer(&holder));
     let record = new_record(&start, &lock, &holder, &steps)?;
     let checked = async {
-        refuse_if_unfinished(&store, &lock, start.namespace).await?;
+        refuse_if_unfinished(&store, &lock, start.namespace, start.command).await?;
         store.create(&record).await
     };
     if let Err(failure) = checked.await {

@@ -1,17 +1,24 @@
 //! `status`: a verdict in words, and what it rests on.
 
+use std::collections::BTreeSet;
+
 use jiff::Timestamp;
+use kube::ResourceExt as _;
 use serde::Serialize;
 
 use super::Context;
 use super::scope;
 use super::session::Session;
 use crate::cli::status::Args;
+use crate::cluster::helm;
 use crate::exit::Exit;
 use crate::failure::Result;
 use crate::observe::{ClaimRow, CopyRow, Facts, JobRow, Observer, PodRow, Scope, Standing, Verdict, WorkloadRow};
 use crate::ui::human::age;
-use crate::ui::{Report, Table};
+use crate::ui::{Format, Report, Table};
+
+/// Label with the release that an object belongs to.
+const INSTANCE: &str = "app.kubernetes.io/instance";
 
 /// Looks once, or again and again, and says how things stand.
 ///
@@ -23,10 +30,11 @@ pub async fn run(ctx: &Context, args: Args) -> Result<Exit> {
     let observer = Observer::begin(&session.cluster, scope, None).await?.with_copies(&session.cluster);
     let mut observer = looked(session, observer).await?;
     session.stop.interruptible(observer.copied_once()).await?;
-    let mut last = Status::of(observer.facts());
+    let releases = releases(session, observer.facts()).await?;
+    let mut last = Status::of(observer.facts(), &releases);
     show(session, &last)?;
     if args.watch {
-        last = follow(session, &mut observer, last).await?;
+        last = follow(session, &mut observer, last, &releases).await?;
     }
     Ok(if last.verdict.state == Standing::Wrong { Exit::Attention } else { Exit::Done })
 }
@@ -44,9 +52,9 @@ async fn looked(session: &Session, mut observer: Observer) -> Result<Observer> {
 }
 
 /// Shows it again with each change, until Ctrl-C.
-async fn follow(session: &Session, observer: &mut Observer, mut last: Status) -> Result<Status> {
+async fn follow(session: &Session, observer: &mut Observer, mut last: Status, releases: &[Release]) -> Result<Status> {
     while session.stop.interruptible(observer.next()).await.is_ok() {
-        let now = Status::of(observer.facts());
+        let now = Status::of(observer.facts(), releases);
         if now != last {
             if !session.ui.is_machine() {
                 session.ui.print_text("\n")?;
@@ -56,6 +64,28 @@ async fn follow(session: &Session, observer: &mut Observer, mut last: Status) ->
         }
     }
     Ok(last)
+}
+
+/// What Helm's releases say about migrations, where more than the usual is wanted: only those of the pods that are shown, if these say
+/// of which release they are. Who may not read Secrets is told so.
+async fn releases(session: &Session, facts: &Facts) -> Result<Vec<Release>> {
+    let (Some(namespace), Format::Wide) = (&facts.scope().namespace, session.ui.format()) else { return Ok(Vec::new()) };
+    let cluster = session.within(namespace).cluster;
+    let all = match session.stop.interruptible(helm::all(&cluster)).await? {
+        Ok(all) => all,
+        Err(failure) => {
+            session.ui.warn(&format!("what Helm's releases say is not shown: {}", failure.message));
+            return Ok(Vec::new());
+        }
+    };
+    let instances: BTreeSet<&String> = facts.pods().filter_map(|pod| pod.labels().get(INSTANCE)).collect();
+    let shown = all.into_iter().filter(|release| instances.is_empty() || instances.contains(&release.name));
+    let rows = shown.map(|release| Release {
+        name: release.name.clone(),
+        status: release.standing(),
+        values: release.about_migrations(),
+    });
+    Ok(rows.filter(|row| !row.values.is_empty()).collect())
 }
 
 /// Says what is missing from the picture because this user may not see it.
@@ -97,6 +127,17 @@ struct Status {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     copies: Vec<CopyRow>,
     operations: Vec<Operation>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    releases: Vec<Release>,
+}
+
+/// A Helm release whose values say something about migrations.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+struct Release {
+    name: String,
+    status: String,
+    /// `migrations.enabled=true`.
+    values: Vec<String>,
 }
 
 /// An operation in one line.
@@ -112,7 +153,7 @@ struct Operation {
 }
 
 impl Status {
-    fn of(facts: &Facts) -> Self {
+    fn of(facts: &Facts, releases: &[Release]) -> Self {
         let operation = |record: &&crate::plan::Record| Operation {
             id: record.id.clone(),
             namespace: record.namespace.clone(),
@@ -134,6 +175,7 @@ impl Status {
             claims: facts.claim_rows(),
             copies: facts.copy_rows(),
             operations: facts.operations().iter().map(operation).collect(),
+            releases: releases.to_vec(),
         }
     }
 }
@@ -235,6 +277,18 @@ impl Report for Status {
                 row.step.clone(),
             ];
             table = table.row(cut(&row.namespace, cells));
+        }
+        for row in &self.releases {
+            let cells = vec![
+                format!("helm/{}", row.name),
+                "-".into(),
+                row.status.clone(),
+                "-".into(),
+                "-".into(),
+                none(),
+                row.values.join(", "),
+            ];
+            table = table.row(cut("", cells));
         }
         table
     }

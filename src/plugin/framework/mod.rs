@@ -32,6 +32,7 @@ mod goose;
 mod journal;
 mod knex;
 mod laravel;
+pub mod limits;
 mod liquibase;
 mod lock;
 pub mod log;

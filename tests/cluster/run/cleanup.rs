@@ -1,4 +1,4 @@
-//! `cleanup`: twenty failed migrations and what operations have left go; what runs, what is young and what is not over stays.
+//! `cleanup`: fifty failed migrations and what operations have left go; what runs, what is young and what is not over stays.
 
 use serde_json::{Value, json};
 
@@ -25,7 +25,7 @@ fn job(name: &str, command: &str, runs: bool) -> Value {
 async fn what_is_over_goes_and_what_runs_stays() {
     let space = Namespace::new("cleanup").await;
     space.has_account();
-    let failed: Vec<Value> = (0..20).map(|at| job(&format!("failed-{at}"), "true", false)).collect();
+    let failed: Vec<Value> = (0..50).map(|at| job(&format!("failed-{at}"), "true", false)).collect();
     space.apply(&json!({"apiVersion": "v1", "kind": "List", "items": failed}).to_string());
     space.apply(&job("runs", "sleep 3600", true).to_string());
     let dir = tempfile::tempdir().unwrap();
@@ -47,7 +47,7 @@ async fn what_is_over_goes_and_what_runs_stays() {
     let left = newest(&space);
     let count =
         || space.kubectl(&["get", "jobs", "-o", "jsonpath={range .items[?(@.status.conditions[0].type=='Failed')]}x{end}"]).len();
-    space.wait_for("all have failed", || count() == 21);
+    space.wait_for("all have failed", || count() == 51);
 
     let listed = space.dbmig_as(&user, &["cleanup", "--dry-run", "-o", "name"]);
     let lines: Vec<&str> = listed.stdout.lines().collect();
@@ -58,11 +58,11 @@ async fn what_is_over_goes_and_what_runs_stays() {
         listed.stderr
     );
     ends(&space.dbmig_as(&user, &["cleanup"]), 4, &["there is no terminal to ask on", "nothing was changed"]);
-    assert_eq!(count(), 21);
+    assert_eq!(count(), 51);
 
     let run = space.dbmig_as(&user, &["cleanup", "--keep", "1ms", "--yes"]);
-    ends(&run, 0, &["22 of 22 removed"]);
-    assert_eq!(run.stdout.matches("a migration that failed").count(), 20, "{}", run.stdout);
+    ends(&run, 0, &["52 of 52 removed"]);
+    assert_eq!(run.stdout.matches("a migration that failed").count(), 50, "{}", run.stdout);
     space.wait_for("two Jobs are left", || space.kubectl(&["get", "jobs", "-o", "name"]).lines().count() == 2);
     let ids: Vec<Value> = records(&space).into_iter().map(|record| record["id"].clone()).collect();
     assert_eq!(ids, [left.as_str()], "{over} is over, {left} is not");

@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::{HEAD, Keeper, ends, is_tidy, newest, records};
-use crate::support::Running;
+use crate::support::{Running, Tmux};
 
 const UPGRADE: &str = "flask db upgrade";
 
@@ -57,6 +57,16 @@ async fn what_does_not_start_is_taken_back_and_what_fails_says_why() {
     no_jobs();
     space.kubectl(&["delete", "quota", "none"]);
 
+    // Admission refuses the Job itself.
+    let quota = json!({"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "none"}, "spec": {"hard": {"count/jobs.batch": "0"}}});
+    space.apply(&quota.to_string());
+    space.wait_for("the quota is in force", || {
+        space.try_kubectl(&["get", "quota", "none", "-o", "jsonpath={.status.hard.count/jobs\\.batch}"]).stdout == "0"
+    });
+    ends(&space.dbmig(&["run", "-f", &file, "--yes"]), 1, &["cannot create job/", "exceeded quota", "everything was taken back"]);
+    no_jobs();
+    space.kubectl(&["delete", "quota", "none"]);
+
     let (_other, failing) = keeper.file_of("flask db upgrade 1ba709663f26; flask db upgrade nonsense");
     let run = space.dbmig(&["run", "-f", &failing, "--yes"]);
     ends(
@@ -99,6 +109,18 @@ async fn ctrl_c_leaves_it_running_and_its_role_is_enough() {
 
     // Taken back while it runs: nothing of it is left.
     ends(&space.dbmig_as(&user, &["undo", "--yes"]), 0, &["taken back"]);
+    assert_eq!(space.kubectl(&["get", "jobs", "-o", "name"]), "");
+
+    // Who sits at a terminal is asked.
+    let tmux = Tmux::run(&space.dbmig_command_as(&user, &words), 160, 40);
+    space.wait_for("the migration runs", || job() == "1");
+    tmux.presses("C-c");
+    tmux.until("it asks what is to become of it", |screen| screen.contains("Stop it instead"));
+    tmux.types("y");
+    tmux.presses("Enter");
+    space.wait_for("it has left", || tmux.screen().contains("left with"));
+    let screen = tmux.screen();
+    assert!(screen.contains("left with 130") && screen.contains("taken back"), "{screen}");
     assert_eq!(space.kubectl(&["get", "jobs", "-o", "name"]), "");
 
     let mut running = Running::start(space.dbmig_command_as(&user, &words));

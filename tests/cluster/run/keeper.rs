@@ -43,6 +43,14 @@ fn deploy(server: &Server) {
     }
 }
 
+/// It has as many replicas as it may have least, so it is scaled by nobody but us.
+fn autoscale(server: &Server) {
+    let target = json!({"apiVersion": "apps/v1", "kind": "Deployment", "name": "keeper"});
+    let scaler = json!({"apiVersion": "autoscaling/v1", "kind": "HorizontalPodAutoscaler", "metadata": {"name": "keeper"},
+        "spec": {"scaleTargetRef": target, "minReplicas": 2, "maxReplicas": 3}});
+    server.space.apply(&scaler.to_string());
+}
+
 async fn deploy_cronjob(server: &Server) {
     let space = &server.space;
     let version = if space.cluster().features().await.unwrap().cronjob_v1 { "batch/v1" } else { "batch/v1beta1" };
@@ -76,6 +84,7 @@ async fn everything_that_shares_the_secret_is_stopped_migrated_and_started_with_
     let Some(server) = server("runoffline").await else { return };
     let space = &server.space;
     deploy(&server);
+    autoscale(&server);
     deploy_cronjob(&server).await;
     let dir = tempfile::tempdir().unwrap();
     let user = space.user("oncall", ROLES, "kubectl-dbmig-run", dir.path());
@@ -101,17 +110,33 @@ async fn everything_that_shares_the_secret_is_stopped_migrated_and_started_with_
             "deployment/worker: 1 → 0 replicas",
             "cronjob/nightly: suspended",
             "secret/keeper-secrets:db-url",
+            "horizontalpodautoscaler/keeper leaves it alone while it has 0 replicas",
         ],
     );
     assert!(!plan.stderr.contains("redis"), "{}", plan.stderr);
     assert_eq!(state(&server), BEFORE);
 
-    // It fails: everything stays stopped until somebody says how to go on.
-    let run = space.dbmig_as(&user, &with(&["flask", "db", "upgrade", "nonsense"]));
-    ends(&run, 8, &["'nonsense'", "still stopped", "the database is where it was", "kubectl dbmig resume", "kubectl dbmig undo"]);
+    // It fails half-way: everything stays stopped, and nothing is started again before the database is back where it was.
+    let run = space.dbmig_as(&user, &with(&["sh", "-c", "flask db upgrade && flask db upgrade nonsense"]));
+    let back = "kubectl dbmig rollback deployment/keeper";
+    ends(&run, 8, &["'nonsense'", "still stopped", "version 1ba709663f26 → 0c0c70d73d4b", "kubectl dbmig resume", back]);
+    assert_eq!((state(&server).as_str(), revision(&server).as_str()), (STOPPED, HEAD));
+    ends(&space.dbmig_as(&user, &["undo", "--yes"]), 4, &["not where it was before", "nothing was changed", back]);
+    let down = ["rollback", "deployment/keeper", "--yes", "--", "flask", "db", "downgrade"];
+    ends(&space.dbmig_as(&user, &down), 0, &["version 0c0c70d73d4b → 1ba709663f26"]);
     assert_eq!((state(&server).as_str(), revision(&server).as_str()), (STOPPED, FIRST));
     ends(&space.dbmig_as(&user, &["undo", "--yes"]), 0, &["taken back"]);
     assert_eq!(state(&server), BEFORE);
+    space.kubectl(&["wait", "--for=condition=Available", "--timeout=180s", "deployment", "keeper", "worker"]);
+
+    // Taken back while it runs.
+    let mut running = Running::start(space.dbmig_command_as(&user, &with(&["sleep", "3600"])));
+    running.reaches(5, 10);
+    running.interrupt();
+    ends(&running.ends(), 8, &["goes on without us"]);
+    assert_eq!(state(&server), STOPPED);
+    ends(&space.dbmig_as(&user, &["undo", "--yes"]), 0, &["taken back"]);
+    assert_eq!((state(&server).as_str(), revision(&server).as_str()), (BEFORE, FIRST));
     space.kubectl(&["wait", "--for=condition=Available", "--timeout=180s", "deployment", "keeper", "worker"]);
 
     // Somebody starts the worker again before the migration begins.

@@ -3,6 +3,8 @@
 mod cleanup;
 mod faults;
 mod keeper;
+mod kubelet;
+mod release;
 mod shop;
 
 use std::path::PathBuf;

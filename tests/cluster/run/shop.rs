@@ -5,16 +5,20 @@ use serde_json::{Value, json};
 use super::{ends, is_tidy, newest, records};
 use crate::database::postgres::{CLIENT, server};
 use crate::database::server::Server;
-use crate::support::Running;
+use crate::support::{Namespace, Running};
 
-const FROM: &str = "cronjob/manual-migrate";
+pub(super) const FROM: &str = "cronjob/manual-migrate";
 
-/// The CronJob and its Secret.
+/// The CronJob and its Secret, with the database.
 async fn deploy(server: &Server) {
-    let space = &server.space;
     server.sql(CLIENT, "DROP TABLE m; GRANT CREATE ON SCHEMA public TO app");
+    deploy_to(&server.space, "db").await;
+}
+
+/// The CronJob and its Secret, for a database on a host of this name.
+pub(super) async fn deploy_to(space: &Namespace, host: &str) {
     let secret = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "pg"},
-        "stringData": {"url": "postgres://app:secret@db/shop?sslmode=disable"}});
+        "stringData": {"url": format!("postgres://app:secret@{host}/shop?sslmode=disable")}});
     space.apply(&secret.to_string());
     let version = if space.cluster().features().await.unwrap().cronjob_v1 { "batch/v1" } else { "batch/v1beta1" };
     let url: Value = json!({"name": "DATABASE_URL", "valueFrom": {"secretKeyRef": {"name": "pg", "key": "url"}}});

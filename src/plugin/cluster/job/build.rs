@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use dbmig_wire::hex;
 use k8s_openapi::api::batch::v1::{Job, JobSpec};
-use k8s_openapi::api::core::v1::{Container, PodReadinessGate, PodSpec, PodTemplateSpec};
+use k8s_openapi::api::core::v1::{Container, EnvVar, PodReadinessGate, PodSpec, PodTemplateSpec};
+use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::cluster::MANAGED_BY;
@@ -41,8 +42,21 @@ pub struct Order<'a> {
     pub image: Option<&'a str>,
     /// Another command for that container; empty for its own.
     pub command: &'a [String],
+    /// How limits on locks and statements are told to that container.
+    pub limits: Option<&'a Variable>,
     /// The server knows sidecars that end with the pod's own work.
     pub native_sidecars: bool,
+}
+
+/// A variable of the container that migrates.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Variable {
+    /// Its name.
+    pub name: String,
+    /// What it is to say, behind what it says already.
+    pub value: String,
+    /// What comes between the two.
+    pub between: String,
 }
 
 /// A Job that is not created yet.
@@ -64,7 +78,7 @@ pub fn name(from: &str) -> String {
     let readable = from.rsplit('/').next().unwrap_or(from);
     let digest = hex(&Sha256::digest(from.as_bytes())[..3]);
     let room = readable.len().min(LONGEST_NAME - "-dbmig-".len() - digest.len());
-    format!("{}-dbmig-{digest}", readable[..room].trim_end_matches(['-', '.']).replace('.', "-"))
+    format!("{}-dbmig-{digest}", readable[..room].trim_end_matches(['-', '.', ':']).replace(['.', ':'], "-"))
 }
 
 /// Builds the Job: one pod, one try, the template's own volumes, variables, accounts and sidecars; no probes, no ports, and
@@ -78,6 +92,9 @@ pub fn build(template: PodTemplateSpec, order: &Order<'_>) -> Result<Built> {
     let annotations = metadata.annotations.unwrap_or_default();
     let container = chosen(&pod, order, annotations.get(DEFAULT_CONTAINER).map(String::as_str))?;
     let (image, command) = prepare(&mut pod, &container, order);
+    if let (Some(limits), Some(container)) = (order.limits, pod.containers.first_mut()) {
+        tell(container, limits)?;
+    }
     let mut labels = metadata.labels.unwrap_or_default();
     labels.retain(|label, _| !is_of_controller(label));
     labels.entry(COMPONENT.0.to_owned()).or_insert_with(|| COMPONENT.1.to_owned());
@@ -174,6 +191,27 @@ fn prepare(pod: &mut PodSpec, migrating: &str, order: &Order<'_>) -> (String, Ve
     (image, command)
 }
 
+/// Sets a variable of a container, behind what it says already.
+fn tell(container: &mut Container, variable: &Variable) -> Result<()> {
+    let Variable { name, value, between } = variable;
+    let all = container.env.get_or_insert_default();
+    let Some(known) = all.iter_mut().find(|known| known.name == *name) else {
+        all.push(EnvVar { name: name.clone(), value: Some(value.clone()), value_from: None });
+        return Ok(());
+    };
+    if known.value_from.is_some() {
+        return Err(Failure::refused(format!(
+            "limits can't be told: {name} of container {} comes from elsewhere",
+            container.name
+        ))
+        .state("nothing was changed")
+        .next("set them there, and leave --lock-timeout and --statement-timeout out"));
+    }
+    let before = known.value.take().filter(|text| !text.is_empty()).map(|text| text + between).unwrap_or_default();
+    known.value = Some(before + value);
+    Ok(())
+}
+
 /// Nobody asks such a container whether it is well, nor anything else.
 fn quieten(container: &mut Container) {
     (container.liveness_probe, container.readiness_probe, container.startup_probe) = (None, None, None);
@@ -213,7 +251,7 @@ mod tests {
     fn order() -> Order<'static> {
         let from = "deployment/keeper";
         let operation = "run-bcdfgh";
-        Order { from, serves: true, operation, container: None, image: None, command: &[], native_sidecars: false }
+        Order { from, serves: true, operation, container: None, image: None, command: &[], limits: None, native_sidecars: false }
     }
 
     fn pod(built: &Built) -> &PodSpec {
@@ -261,6 +299,20 @@ mod tests {
     }
 
     #[test]
+    fn limits_come_behind_what_a_variable_says_already() {
+        let limits = Variable { name: "A".to_owned(), value: "c".to_owned(), between: " ".to_owned() };
+        let of = |template| build(template, &Order { limits: Some(&limits), ..order() });
+        let env = |built: &Built| pod(built).containers[0].env.clone().unwrap();
+        assert_eq!(env(&of(template()).unwrap())[0].value.as_deref(), Some("b c"));
+        let mut bare = template();
+        bare.spec.as_mut().unwrap().containers[1].env = None;
+        assert_eq!(env(&of(bare).unwrap())[0].value.as_deref(), Some("c"));
+        let mut from = template();
+        from.spec.as_mut().unwrap().containers[1].env.as_mut().unwrap()[0].value_from = Some(Default::default());
+        assert_eq!(of(from).unwrap_err().message, "limits can't be told: A of container uwsgi comes from elsewhere");
+    }
+
+    #[test]
     fn sidecars_end_with_the_migration_where_the_server_sees_to_that() {
         let built = build(template(), &Order { native_sidecars: true, ..order() }).unwrap();
         let pod = pod(&built);
@@ -292,6 +344,7 @@ mod tests {
         assert_eq!(name("deployment/app"), name("deployment/app"));
         assert_ne!(name("deployment/app"), name("cronjob/app"));
         assert!(name("deployment/app").starts_with("app-dbmig-"));
+        assert!(name("helm-hook/shop:up").starts_with("shop-up-dbmig-"));
         let long = name(&format!("job/{}", "a.".repeat(100)));
         assert!(long.len() <= LONGEST_NAME && !long.contains('.') && !long.contains("--"), "{long}");
     }

@@ -11,8 +11,8 @@ use kube::api::{Api, DeleteParams, Patch, PostParams, Preconditions, Propagation
 use kube::{Resource as _, ResourceExt as _};
 use serde_json::json;
 
-pub use self::build::{Built, COMPONENT, Order, build, is_of_controller, is_sidecar, name, own_labels};
-pub use self::origin::{Origin, Template, of_file, of_object};
+pub use self::build::{Built, COMPONENT, Order, Variable, build, is_of_controller, is_sidecar, name, own_labels};
+pub use self::origin::{Hook, Origin, Template, of_file, of_hook, of_object};
 use super::error::{Context as _, found, is_conflict, translate};
 use super::helper::LABEL_OPERATION;
 use super::pods::{Verdict, Wait};

@@ -1,5 +1,6 @@
-//! What a Job is made from: a CronJob, a Job, a workload, or a file of a Job. Reads only.
+//! What a Job is made from: a CronJob, a Job, a workload, a file of a Job, or a hook of a Helm release. Reads only.
 
+use std::fmt;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
@@ -12,7 +13,7 @@ use serde::de::DeserializeOwned;
 
 use crate::cluster::error::{Context as _, found};
 use crate::cluster::kind::{Kind, TargetRef};
-use crate::cluster::{Cluster, names, target};
+use crate::cluster::{Cluster, helm, names, target};
 use crate::failure::{Failure, Result};
 
 /// What a Job is made from.
@@ -29,6 +30,46 @@ pub enum Origin {
         /// The Job's own name.
         job: String,
     },
+    /// A Job that helm creates around an upgrade, and may have deleted again.
+    Hook(Hook),
+}
+
+/// A hook of a Helm release.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Hook {
+    /// The release.
+    pub release: String,
+    /// The name of its Job, if it was named.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub job: Option<String>,
+    /// What serves in that release: what other commands can be aimed at.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub workload: Option<String>,
+}
+
+/// How a person names a hook.
+const HOOK: &str = "helm-hook";
+
+impl Hook {
+    /// Understands `helm-hook/RELEASE`, `helm-hook RELEASE` and `helm-hook/RELEASE:JOB`; `None` where no hook is named.
+    #[must_use]
+    pub fn parse(words: &[String]) -> Option<Self> {
+        let named = match words {
+            [one] => one.strip_prefix(HOOK)?.strip_prefix('/')?,
+            [kind, named] if kind == HOOK => named,
+            _ => return None,
+        };
+        let (release, job) = named.split_once(':').map_or((named, None), |(release, job)| (release, Some(job.to_owned())));
+        Some(Self { release: release.to_owned(), job, workload: None })
+    }
+}
+
+impl fmt::Display for Hook {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{HOOK}/{}", self.release)?;
+        self.job.as_ref().map_or(Ok(()), |job| write!(f, ":{job}"))
+    }
 }
 
 /// The pods that something runs.
@@ -47,6 +88,16 @@ impl Origin {
         match self {
             Self::Object(object) => object.to_string(),
             Self::File { job, .. } => format!("job/{job}"),
+            Self::Hook(hook) => hook.to_string(),
+        }
+    }
+
+    /// What other commands can be aimed at, to ask the same database.
+    #[must_use]
+    pub fn target(&self) -> String {
+        match self {
+            Self::Hook(hook) => hook.workload.clone().unwrap_or_else(|| "TARGET".to_owned()),
+            Self::Object(_) | Self::File { .. } => self.shown(),
         }
     }
 
@@ -63,6 +114,7 @@ impl Origin {
     pub async fn read(&self, cluster: &Cluster) -> Result<Template> {
         match self {
             Self::Object(object) => of_object(cluster, object).await,
+            Self::Hook(hook) => of_hook(cluster, hook).await,
             Self::File { path, .. } if path != Path::new("-") => of_file(path),
             Self::File { job, .. } => {
                 Err(Failure::failed(format!("job/{job} came through standard input, and was never created"))
@@ -113,6 +165,17 @@ fn claim_volumes(asked: &TargetRef, claims: &[PersistentVolumeClaim], pod: &mut 
     }
 }
 
+/// The Job that a release of the cluster's namespace has as its hook, as its newest revision has it.
+///
+/// # Errors
+/// `Usage` where there is no such release, or no such hook; its Secret can't be read.
+pub async fn of_hook(cluster: &Cluster, hook: &Hook) -> Result<Template> {
+    let release = helm::newest(cluster, &hook.release).await?;
+    let job = release.hook(hook.job.as_deref())?;
+    let pod = job.spec.map(|spec| spec.template).unwrap_or_default();
+    Ok(Template { origin: Origin::Hook(Hook { workload: release.workload(), ..hook.clone() }), pod })
+}
+
 /// The Job in a file; `-` is standard input.
 ///
 /// # Errors
@@ -141,6 +204,18 @@ pub fn of_file(path: &Path) -> Result<Template> {
 mod tests {
     use super::*;
     use crate::exit::Exit;
+
+    #[test]
+    fn a_hook_is_named_by_its_release_and_its_job_where_there_are_more() {
+        let parsed = |words: &[&str]| Hook::parse(&words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>());
+        assert_eq!(parsed(&["helm-hook/shop"]), parsed(&["helm-hook", "shop"]));
+        let hook = parsed(&["helm-hook/shop:up"]).unwrap();
+        assert_eq!(
+            (hook.release.as_str(), hook.job.as_deref(), hook.to_string().as_str()),
+            ("shop", Some("up"), "helm-hook/shop:up")
+        );
+        assert!(parsed(&["job/helm-hook"]).is_none() && parsed(&["helm-hook"]).is_none() && parsed(&[]).is_none());
+    }
 
     #[test]
     fn the_one_job_of_a_file_is_taken_whatever_else_is_in_it() {

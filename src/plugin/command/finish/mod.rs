@@ -48,7 +48,7 @@ async fn carry_out(session: &Session, look: &Look<'_>, desk: Arc<Desk>, id: &str
     let namespace = &look.target.namespace;
     let lock = look.lock();
     let store = Store::in_namespace(&session.cluster, namespace);
-    operation::refuse_if_unfinished(&store, &LockName::new(&lock), namespace).await?;
+    operation::refuse_if_unfinished(&store, &LockName::new(&lock), namespace, NAME).await?;
     session.stop.interruptible(async {}).await?;
     let (target, spec) = (desk.spec.target.clone(), &desk.spec);
     let start = Start { id, command: NAME, namespace, target, lock: &lock, spec, before: None };

@@ -118,7 +118,7 @@ impl Look<'_> {
         let lock = reach.volume(&found).map(|volume| operation::volume_lock(volume, &pod));
         let lock = lock.unwrap_or_else(|| found.location.place());
         let store = Store::in_namespace(&self.session.cluster, &reach.target.namespace);
-        operation::refuse_if_unfinished(&store, &LockName::new(&lock), &reach.target.namespace).await?;
+        operation::refuse_if_unfinished(&store, &LockName::new(&lock), &reach.target.namespace, NAME).await?;
         Ok((found, lock))
     }
 

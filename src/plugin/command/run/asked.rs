@@ -7,11 +7,12 @@ use super::spec::{Spec, Way};
 use super::{NAME, ROLLBACK, offline};
 use crate::cli::run::JobArgs;
 use crate::cluster::Cluster;
-use crate::cluster::job::{Order, Origin, Template, build, name, of_file, of_object};
+use crate::cluster::job::{Hook, Order, Origin, Template, build, name, of_file, of_hook, of_object};
 use crate::cluster::kind::{Kind, TargetRef};
 use crate::failure::{Failure, Result};
 use crate::framework::State;
 use crate::framework::down::{Down, Extent, down};
+use crate::framework::limits::{Limits, Told};
 use crate::plan::Store;
 
 /// What was typed.
@@ -43,7 +44,10 @@ impl Asked {
     pub(super) async fn template(&self, cluster: &Cluster) -> Result<Template> {
         let asked = match &self.what {
             What::File(path) => return of_file(path),
-            What::Object(words) => TargetRef::parse(words)?,
+            What::Object(words) => match Hook::parse(words) {
+                Some(hook) => return of_hook(cluster, &hook).await,
+                None => TargetRef::parse(words)?,
+            },
         };
         let serves = !matches!(asked.kind, Kind::Job | Kind::CronJob);
         if serves && self.job.command.is_empty() && self.down.is_none() {
@@ -76,6 +80,7 @@ impl Asked {
             container: container.as_deref(),
             image: image.as_deref(),
             command: &command,
+            limits: None,
             native_sidecars: cluster.features().await?.native_sidecars,
         };
         let built = build(template.pod.clone(), &order)?;
@@ -85,6 +90,7 @@ impl Asked {
             container: built.container,
             image,
             command,
+            limits: None,
             way: if self.down.is_some() { Way::Down(None) } else { Way::Up },
             books: None,
             helper_image: args.helper_image.clone(),
@@ -108,6 +114,20 @@ impl Asked {
         }
         found.offline.left = std::mem::take(&mut found.unstoppable);
         Ok(found)
+    }
+
+    /// How the limits that were asked for are told to what migrates, and why they may have no effect.
+    pub(super) async fn limits(&self, desk: &Desk, books: &Books) -> Result<Option<Told>> {
+        let limits = Limits { lock: self.job.lock_timeout, statement: self.job.statement_timeout };
+        if limits.is_empty() {
+            return Ok(None);
+        }
+        let framework = books.as_ref().ok().and_then(|(_, states)| states.first()).map(|state| state.framework);
+        limits.told(framework, desk.dialect().await).map(Some).map_err(|why| {
+            Failure::refused(format!("--lock-timeout and --statement-timeout would have no effect: {why}"))
+                .state("nothing was changed")
+                .next("leave them out")
+        })
     }
 
     /// The command that goes down, and what it takes back; `None` where the way is up.
@@ -138,5 +158,5 @@ impl Asked {
 async fn last_run(cluster: &Cluster, origin: &Origin) -> Result<Option<Spec>> {
     let records = Store::in_namespace(cluster, &cluster.namespace).list(None).await?;
     let runs = records.iter().rev().filter(|record| record.command == NAME);
-    Ok(runs.filter_map(|record| record.spec::<Spec>().ok()).find(|spec| spec.origin == *origin))
+    Ok(runs.filter_map(|record| record.spec::<Spec>().ok()).find(|spec| spec.origin.shown() == origin.shown()))
 }

@@ -5,12 +5,14 @@ use std::sync::Arc;
 use k8s_openapi::api::core::v1::{Pod, PodTemplateSpec};
 use serde_json::Value;
 use tokio::sync::Mutex;
+use tokio::time::Instant;
 
+use super::guard;
 use super::offline::Offline;
 use super::outcome::{Mark, Seen};
 use super::spec::{Books, Spec, Way};
 use crate::cluster::Cluster;
-use crate::cluster::job::{Built, Order, Origin, OwnJob, build};
+use crate::cluster::job::{Built, Order, Origin, OwnJob, Variable, build};
 use crate::cluster::kind::{Kind, TargetRef};
 use crate::cluster::owner::Owner;
 use crate::cluster::pods::statuses;
@@ -32,6 +34,10 @@ struct Open {
     reach: Reach,
     database: Box<dyn Database>,
     found: Found,
+    /// When it was.
+    at: Instant,
+    /// Our lock in it is held.
+    locked: bool,
 }
 
 /// Whom to ask, and in whose name.
@@ -88,6 +94,17 @@ impl Desk {
         self
     }
 
+    /// The same with limits on locks and statements.
+    pub(super) fn with_limits(mut self, limits: Variable) -> Self {
+        self.spec.limits = Some(limits);
+        self
+    }
+
+    /// Whose SQL the database understands; `None` where it was not reached.
+    pub(super) async fn dialect(&self) -> Option<Dialect> {
+        self.open.lock().await.as_ref().map(|open| open.database.dialect())
+    }
+
     /// The same with the books that were found.
     pub(super) fn with_books(mut self, books: Option<Books>) -> Self {
         self.spec.books = books;
@@ -110,6 +127,7 @@ impl Desk {
             container: Some(&spec.container),
             image: spec.image.as_deref(),
             command: &spec.command,
+            limits: spec.limits.as_ref(),
             native_sidecars,
         };
         build(self.template(around.cluster).await?, &order)
@@ -151,6 +169,38 @@ impl Desk {
         self.states(around, open).await
     }
 
+    /// Takes our lock in the database, if it is not held already, so that nobody migrates it from another namespace or cluster;
+    /// or else says why it is not taken.
+    ///
+    /// # Errors
+    /// `Held` with who has it.
+    pub(super) async fn lock(&self, around: Around<'_>) -> Result<Option<String>> {
+        let Some(books) = &self.spec.books else { return Ok(None) };
+        let mut open = self.open.lock().await;
+        let unasked =
+            |failure: Failure| Ok(Some(format!("not locked against other namespaces and clusters: {}", failure.message)));
+        let open = match self.reopened(&mut open, around, None).await {
+            Ok(open) if open.locked => return Ok(None),
+            Ok(open) => open,
+            Err(failure) => return unasked(failure),
+        };
+        let us = format!("kubectl-dbmig {} in {}", around.id, around.cluster.namespace);
+        match guard::ask(&*open.database, &us, open.at).await {
+            Ok(guard::Asked::Ours) => {
+                open.locked = true;
+                Ok(None)
+            }
+            Ok(guard::Asked::Pointless) => Ok(None),
+            Ok(guard::Asked::Pooled) => {
+                Ok(Some(format!("{} is not locked against other namespaces and clusters: {}", books.location, guard::POOLED)))
+            }
+            // A process of this very operation, whose end the server has not noticed: the Lease is ours.
+            Ok(guard::Asked::Theirs(who)) if who.starts_with(&us) => Ok(None),
+            Ok(guard::Asked::Theirs(who)) => Err(guard::held(&who, &books.location)),
+            Err(failure) => unasked(failure),
+        }
+    }
+
     /// What PostgreSQL answers to a question; `None` where it is another database.
     ///
     /// # Errors
@@ -165,7 +215,7 @@ impl Desk {
     }
 
     /// The database as it was opened before, if it still answers; else opened again.
-    async fn reopened<'o>(&self, open: &'o mut Option<Open>, around: Around<'_>, beside: Option<&Pod>) -> Result<&'o Open> {
+    async fn reopened<'o>(&self, open: &'o mut Option<Open>, around: Around<'_>, beside: Option<&Pod>) -> Result<&'o mut Open> {
         let answers = match open.as_ref() {
             Some(open) => open.database.query("SELECT 1").await.is_ok(),
             None => false,
@@ -176,7 +226,7 @@ impl Desk {
             }
             *open = Some(self.opened(around, beside).await?);
         }
-        open.as_ref().ok_or_else(|| Failure::failed("the database was not opened"))
+        open.as_mut().ok_or_else(|| Failure::failed("the database was not opened"))
     }
 
     async fn states(&self, around: Around<'_>, open: &Open) -> Result<Vec<State>> {
@@ -206,7 +256,7 @@ impl Desk {
             Ok((found, database))
         };
         match opened.await {
-            Ok((found, database)) => Ok(Open { reach, database, found }),
+            Ok((found, database)) => Ok(Open { reach, database, found, at: Instant::now(), locked: false }),
             Err(failure) => {
                 reach.leave(cluster).await?;
                 Err(failure)
@@ -272,7 +322,12 @@ impl Desk {
     /// When the API server refuses.
     pub(in crate::command) async fn leave(&self, cluster: &Cluster) -> Result<()> {
         match self.open.lock().await.take() {
-            Some(open) => open.reach.leave(cluster).await,
+            Some(open) => {
+                if open.locked {
+                    guard::give_back(&*open.database).await;
+                }
+                open.reach.leave(cluster).await
+            }
             None => Ok(()),
         }
     }

@@ -3,6 +3,7 @@
 
 mod asked;
 mod desk;
+mod guard;
 mod needs;
 mod offline;
 mod others;
@@ -16,22 +17,24 @@ use std::sync::Arc;
 use self::asked::{Asked, Books, What};
 use self::desk::Around;
 pub(super) use self::desk::Desk;
+pub(super) use self::others::waits_for_the_way_back;
 use self::preview::Preview;
 use self::spec::{Spec, Way};
 pub(super) use self::step::steps;
 use super::Context;
-use super::operation::{self, Start};
+use super::operation::{self, Direction, Said, Start};
 use super::session::{self, Session};
 use crate::cli::rollback;
 use crate::cli::run::Args;
 use crate::cluster::access;
-use crate::cluster::job::OwnJob;
+use crate::cluster::job::{OwnJob, is_over};
 use crate::cluster::kind::{Kind, TargetRef};
 use crate::database::find::Named;
 use crate::exit::Exit;
 use crate::failure::{Failure, Result};
 use crate::framework::{Fate, LockKind, State};
 use crate::plan::Record;
+use crate::shutdown::Stop;
 use crate::ui::human::harmless;
 
 /// The command's name, in records.
@@ -69,8 +72,9 @@ async fn start(ctx: &Context, asked: &Asked) -> Result<Exit> {
     access::require(&session.cluster, &needs, needs::ROLE).await?;
     let spec = asked.spec(&session.cluster, &id, &template).await?;
     let own = OwnJob::new(&session.cluster, &session.cluster.namespace, &spec.job);
-    others::ended(&session.cluster, &session.cluster.namespace, &own, &id).await?;
-    others::refuse_unfinished(&session.cluster, &spec.job).await?;
+    let down = asked.down.is_some();
+    others::ended(&session.cluster, &session.cluster.namespace, &own, &id, down).await?;
+    others::refuse_unfinished(&session.cluster, &spec.job, down).await?;
     let mut desk = Desk::new(spec, job.database.clone().named(), Some(template.pod.clone()));
     if asked.offline {
         let looking = asked.stopped_around(&session.cluster, &template, &desk.spec.container);
@@ -78,6 +82,7 @@ async fn start(ctx: &Context, asked: &Asked) -> Result<Exit> {
         found.because.iter().for_each(|line| session.ui.say(&harmless(&format!("uses the database: {line}"))));
         let warning = |manager: &String| session.ui.warn(&format!("{manager} may start it again meanwhile, which stops this"));
         found.managers.iter().for_each(warning);
+        found.autoscalers.iter().for_each(|line| session.ui.say(&harmless(line)));
         desk = desk.with_offline(found.offline);
     }
     looked_and_run(&session, asked, Around { cluster: &session.cluster, stop: &session.stop, id: &id }, desk).await
@@ -94,6 +99,14 @@ async fn looked_and_run(session: &Session, asked: &Asked, around: Around<'_>, de
     let desk = match asked.way_down(around, &desk, &found).await {
         Ok(None) => desk,
         Ok(Some(down)) => desk.going_down(down.command, down.going),
+        Err(failure) => return left(session, &desk, Err(failure)).await,
+    };
+    let desk = match asked.limits(&desk, &found).await {
+        Ok(None) => desk,
+        Ok(Some(told)) => {
+            told.doubt.iter().for_each(|doubt| session.ui.warn(&format!("the limits may have no effect: {doubt}")));
+            desk.with_limits(told.variable)
+        }
         Err(failure) => return left(session, &desk, Err(failure)).await,
     };
     let desk = Arc::new(desk.with_books(books));
@@ -125,7 +138,7 @@ async fn agreed_and_run(
     {
         return Err(Failure::refused(format!("a migration would not get through: {why}"))
             .state("nothing was changed")
-            .next(format!("kubectl dbmig repair {from} -n {namespace}"))
+            .next(format!("kubectl dbmig repair {} -n {namespace}", spec.origin.target()))
             .next("run it all the same: --force"));
     }
     if args.dry_run {
@@ -147,9 +160,34 @@ async fn agreed_and_run(
         return Err(Failure::refused("not confirmed").state("nothing was changed"));
     }
     session.stop.interruptible(async {}).await?;
+    session.stop.interruptible(desk.lock(around)).await??.iter().for_each(|note| session.ui.warn(note));
     let start = Start { id: around.id, command: asked.name(), namespace, target: from, lock, spec, before: None };
-    let report = operation::start(session, start, steps).await?;
-    Ok(super::report::conclude(session, &report))
+    match operation::start(session, start, steps).await {
+        Ok(report) => Ok(super::report::conclude(session, &report)),
+        Err(failure) => left_alone(session, around, desk, failure).await,
+    }
+}
+
+/// Who stops following a Job that runs is asked whether it is to go on without them; where nobody can be asked, it goes on.
+async fn left_alone(session: &Session, around: Around<'_>, desk: &Desk, failure: Failure) -> Result<Exit> {
+    let can_ask = session.stop.requested() && session.ui.can_ask() && !session.ui.is_machine();
+    if !can_ask || failure.exit != Exit::Incomplete {
+        return Err(failure);
+    }
+    let own = OwnJob::new(&session.cluster, &session.cluster.namespace, &desk.spec.job);
+    if own.of(around.id).await?.is_none_or(|job| is_over(&job)) {
+        return Err(failure);
+    }
+    // The first Ctrl-C has been heard; another one leaves at once.
+    let session = Session { stop: Stop::default(), ..session.within(&session.cluster.namespace) };
+    let question = format!("job/{} goes on without us. Stop it instead, and take everything back?", desk.spec.job);
+    if !session.ui.confirm(&session.stop, &question).await? {
+        return Err(failure);
+    }
+    desk.leave(&session.cluster).await?;
+    let report = operation::take_up(&session, around.id, Direction::Back, Said::default()).await?;
+    super::report::conclude(&session, &report);
+    Ok(Exit::Interrupted)
 }
 
 /// Why a migration would fail at once, by the books.

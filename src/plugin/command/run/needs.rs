@@ -31,6 +31,9 @@ const OFFLINE: &[Rule] = &[
     ("batch", "cronjobs", &["get", "list", "patch"]),
 ];
 
+/// To read Helm's releases; `plugin-manifest/run-helm.yaml` grants it.
+const RELEASES: Rule = ("", "secrets", &["get", "list"]);
+
 /// The rights for a Job out of this. What only the way to the database needs is not asked for: without it, the exit code has to do.
 pub(super) fn of(namespace: &str, origin: &Origin, offline: bool, dry_run: bool) -> Vec<Need> {
     let mut rules = ALWAYS.to_vec();
@@ -45,6 +48,7 @@ pub(super) fn of(namespace: &str, origin: &Origin, offline: bool, dry_run: bool)
     rules.extend(match origin {
         Origin::File { .. } => None,
         Origin::Object(object) => Some(reading(object.kind)),
+        Origin::Hook(_) => Some(RELEASES),
     });
     Need::each(namespace, rules)
 }

@@ -159,7 +159,7 @@ pub(super) struct Words<'a> {
     pub(super) container: &'a str,
     pub(super) id: &'a str,
     pub(super) namespace: &'a str,
-    /// What the Job was made from.
+    /// What other commands can be aimed at.
     pub(super) from: &'a str,
     pub(super) way: &'a Way,
 }

@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use super::offline::Offline;
 use super::spec::{Spec, Way};
-use crate::cluster::job::Built;
+use crate::cluster::job::{Built, Variable};
 use crate::command::session::Session;
 use crate::failure::Result;
 use crate::framework::State;
@@ -21,6 +21,7 @@ pub(super) struct Preview {
     container: String,
     image: String,
     command: Vec<String>,
+    limits: Option<Variable>,
     way: Way,
     sidecars: Vec<String>,
     database: Option<String>,
@@ -55,6 +56,7 @@ impl Preview {
             container: built.container.clone(),
             image: built.image.clone(),
             command: built.command.clone(),
+            limits: spec.limits.clone(),
             way: spec.way.clone(),
             sidecars: sidecars.collect(),
             database: spec.books.as_ref().map(|books| books.location.clone()),
@@ -83,6 +85,9 @@ impl Preview {
         figure("container", format!("{}, image {}", self.container, self.image));
         let command = if self.command.is_empty() { "that of its image".to_owned() } else { self.command.join(" ") };
         figure("command", command);
+        if let Some(limits) = &self.limits {
+            figure("limits", format!("{} {}", limits.name, limits.value));
+        }
         if let Way::Down(going) = &self.way {
             let shown = going.as_ref().map(|going| going.join(", "));
             figure(

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::offline::Offline;
-use crate::cluster::job::Origin;
+use crate::cluster::job::{Origin, Variable};
 use crate::command::repair::Which;
 
 /// A migration to run.
@@ -23,6 +23,9 @@ pub(super) struct Spec {
     pub(super) image: Option<String>,
     /// Another command for it; empty for its own.
     pub(super) command: Vec<String>,
+    /// How limits on locks and statements are told to it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) limits: Option<Variable>,
     /// Which way it goes.
     #[serde(default)]
     pub(super) way: Way,

@@ -129,7 +129,7 @@ async fn carry_out(session: &Session, spec: Spec, pair: Pair, id: &str) -> Resul
     let namespace = &session.cluster.namespace;
     let (lock, target, name) = (spec.shown.0.clone(), format!("job/{}", spec.name), spec.name.clone());
     let store = Store::in_namespace(&session.cluster, namespace);
-    operation::refuse_if_unfinished(&store, &LockName::new(&lock), namespace).await?;
+    operation::refuse_if_unfinished(&store, &LockName::new(&lock), namespace, NAME).await?;
     let desk = Arc::new(Desk::new(spec, Some(pair)));
     let start = Start { id, command: NAME, namespace, target, lock: &lock, spec: &desk.spec, before: None };
     let report = operation::start(session, start, steps(&desk)).await;

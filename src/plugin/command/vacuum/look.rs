@@ -75,8 +75,8 @@ pub(super) async fn place(session: &Session, options: &Options, id: &str) -> Res
         // Before the helper pod is there: it would only be in the way of whoever works on the volume.
         let store = Store::in_namespace(cluster, &namespace);
         for mount in &mounts {
-            operation::refuse_if_unfinished(&store, &LockName::new(&operation::volume_lock(&mount.source, &name)), &namespace)
-                .await?;
+            let lock = LockName::new(&operation::volume_lock(&mount.source, &name));
+            operation::refuse_if_unfinished(&store, &lock, &namespace, super::NAME).await?;
         }
         mounts
     };

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use k8s_openapi::api::apps::v1::{DaemonSet, Deployment, ReplicaSet, StatefulSet};
+use k8s_openapi::api::autoscaling::v1::HorizontalPodAutoscaler;
 use k8s_openapi::api::core::v1::{Pod, PodSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Api;
@@ -20,6 +21,9 @@ use crate::cluster::workload::{Kind, Workload};
 use crate::cluster::{Cluster, names};
 use crate::failure::{Failure, Result};
 
+/// Label of the autoscalers that KEDA makes; it scales from 0 itself.
+const KEDA: &str = "scaledobject.keda.sh/name";
+
 /// What was found.
 pub(in crate::command::run) struct Found {
     pub(in crate::command::run) offline: Offline,
@@ -29,6 +33,8 @@ pub(in crate::command::run) struct Found {
     pub(in crate::command::run) unstoppable: Vec<String>,
     /// Tools that may start one of them again.
     pub(in crate::command::run) managers: Vec<String>,
+    /// Autoscalers of what is scaled, and what they do meanwhile, a line each.
+    pub(in crate::command::run) autoscalers: Vec<String>,
 }
 
 /// Looks for whatever is told of the same database as the pod of the target; `old` is the image that `new` takes the place of.
@@ -48,6 +54,7 @@ pub(in crate::command::run) async fn find(cluster: &Cluster, target: &PodSpec, i
         because: Vec::new(),
         unstoppable: Vec::new(),
         managers: Vec::new(),
+        autoscalers: Vec::new(),
     };
     for user in users(cluster, &own).await? {
         let named = format!("{}/{}", user.kind.singular(), user.name);
@@ -73,7 +80,29 @@ pub(in crate::command::run) async fn find(cluster: &Cluster, target: &PodSpec, i
         found.managers.extend(managers.into_iter().map(|manager| format!("{named}: {manager}")));
         found.offline.scaled.push(Scaled { workload, replicas: user.replicas, images: changes(&user.pod, old, new) });
     }
+    autoscalers(cluster, &mut found).await;
     Ok(found)
+}
+
+/// Looks for autoscalers of what is scaled. Who may not list them is told of none: whatever is scaled back stops the plan all the same.
+async fn autoscalers(cluster: &Cluster, found: &mut Found) {
+    let api: Api<HorizontalPodAutoscaler> = Api::namespaced(cluster.client.clone(), &cluster.namespace);
+    let Ok(list) = api.list(&ListParams::default()).await else { return };
+    for scaler in list.items {
+        let name = format!("horizontalpodautoscaler/{}", scaler.name_any());
+        let event_driven = scaler.labels().contains_key(KEDA);
+        let Some(spec) = scaler.spec else { continue };
+        let of = format!("{}/{}", spec.scale_target_ref.kind.to_lowercase(), spec.scale_target_ref.name);
+        if !found.offline.scaled.iter().any(|one| one.workload.to_string() == of) {
+            continue;
+        }
+        // At 0 replicas an autoscaler rests, unless it may scale to 0 itself.
+        match spec.min_replicas {
+            Some(0) => found.managers.push(format!("{of}: {name}, which may scale it up from 0,")),
+            _ if event_driven => found.managers.push(format!("{of}: KEDA ({name})")),
+            _ => found.autoscalers.push(format!("{of}: {name} leaves it alone while it has 0 replicas, and goes on then")),
+        }
+    }
 }
 
 /// Something that uses the database.

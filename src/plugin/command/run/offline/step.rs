@@ -31,7 +31,7 @@ const LOOK: Duration = Duration::from_secs(1);
 const OTHERS: &str = "SELECT format('session %s of %s from %s, %s', pid, coalesce(usename, '?'), \
         coalesce(host(client_addr), 'its own host'), coalesce(state, 'in an unknown state')) \
     FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid() \
-    AND coalesce(backend_type, 'client backend') = 'client backend' AND application_name IS DISTINCT FROM 'kubectl-dbmig' \
+    AND coalesce(backend_type, 'client backend') = 'client backend' AND coalesce(application_name, '') NOT LIKE 'kubectl-dbmig%' \
     ORDER BY pid LIMIT 20";
 
 /// Scales to 0 and suspends whatever uses the database, and waits until its pods are gone.

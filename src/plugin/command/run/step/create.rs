@@ -11,6 +11,8 @@ use crate::command::kept_logs;
 use crate::command::run::desk::{Around, Shared};
 use crate::command::run::others;
 use crate::command::run::outcome::{Ended, Seen};
+use crate::command::run::spec::Way;
+use crate::exit::Exit;
 use crate::failure::{Failure, Result};
 use crate::plan::{Look, Run, Step};
 
@@ -48,16 +50,21 @@ impl Step for Create {
             // What it has done is not known: to create it again might do it twice.
             Some(_) => Err(Failure::failed(format!("job/{} was deleted before anybody saw it end", self.0.spec.job))
                 .state("whether its migration has run is not known, so it is not started again")
-                .next(format!("kubectl dbmig doctor {} -n {}", self.0.spec.origin.shown(), run.namespace))),
+                .next(format!("kubectl dbmig doctor {} -n {}", self.0.spec.origin.target(), run.namespace))),
         }
     }
 
     async fn act(&self, run: &Run) -> Result<String> {
         let built = self.0.built(Around::of(run)).await.map_err(Failure::take_back)?;
         self.0.prove_stopped(run).await?;
+        // Held since the beginning, unless this is another process, or the pod is gone through which the database was asked.
+        let taken = self.0.lock(Around::of(run)).await.map_err(|failure| failure.exit(Exit::Refused).take_back())?;
+        taken.into_iter().for_each(|note| run.events.note(note));
         let refused = |failure: Failure| if failure.passing { failure } else { failure.take_back() };
         let own = self.0.job(run);
-        let earlier = others::ended(&run.cluster, &run.namespace, &own, &run.id).await.map_err(refused)?;
+        let earlier = others::ended(&run.cluster, &run.namespace, &own, &run.id, matches!(self.0.spec.way, Way::Down(_)))
+            .await
+            .map_err(refused)?;
         let failed = own.of(&run.id).await?.filter(is_over);
         if let Some(earlier) = earlier.or(failed) {
             own.remove(&run.cluster, &run.stop, &earlier).await?;
@@ -72,13 +79,17 @@ impl Step for Create {
         let Some(ended) = run.memory.recall::<Ended>(ENDED)?.or(again) else { return Ok(()) };
         let before = run.memory.recall::<Seen>(BEFORE)?.unwrap_or_else(|| Seen::Unread("nobody has asked".to_owned()));
         let now = self.0.seen(Around::of(run), None).await;
-        let from = self.0.spec.origin.shown();
+        let from = self.0.spec.origin.target();
         let refused = |message: &str| {
             Failure::refused(message).fact(format!("it ended with {}", ended.in_words())).state("nothing was changed")
         };
         match before.has_stayed(&now) {
             Some(true) => Ok(()),
             Some(false) => Err(refused("the migration has run, and the database is not where it was before")
+                .next(format!(
+                    "kubectl dbmig rollback {from} -n {}    # back to where it was; then this undo again",
+                    run.namespace
+                ))
                 .next(format!("kubectl dbmig history {from} -n {}", run.namespace))),
             None => Err(refused("the migration has run, and nothing tells whether the database is where it was before")
                 .next(format!("kubectl dbmig doctor {from} -n {}", run.namespace))),
@@ -97,11 +108,14 @@ impl Step for Create {
         if self.0.spec.offline.is_some() && had_begun && stayed != Some(true) {
             // What is stopped around it stays so until the database is where it was: the next undo asks again.
             run.memory.keep(AGAIN, &Ended { why: "it was stopped by undo".to_owned(), ..Ended::default() })?;
-            let from = self.0.spec.origin.shown();
+            let from = self.0.spec.origin.target();
             return Err(Failure::failed("the migration had begun, and the database is not known to be where it was before")
                 .state("the Job is gone; nothing that uses the database was started again")
                 .next(format!("kubectl dbmig history {from} -n {}", run.namespace))
-                .next("bring the database back by the migrations' own way down; the next undo then starts everything again"));
+                .next(format!(
+                    "kubectl dbmig rollback {from} -n {}    # the next undo then starts everything again",
+                    run.namespace
+                )));
         }
         Ok(match stayed {
             Some(true) => "the Job is gone; the database is where it was".to_owned(),

@@ -7,6 +7,7 @@ use tokio::time::{Instant, sleep};
 
 use crate::cluster::job::is_over;
 use crate::cluster::pods::statuses;
+use crate::cluster::quit;
 use crate::command::kept_logs;
 use crate::command::run::desk::Shared;
 use crate::failure::Result;
@@ -50,6 +51,9 @@ impl Step for Finish {
             }
             sleep(LOOK).await;
         };
+        if self.ask_to_end(run, &running).await? {
+            return Ok(format!("{} ended when asked to", running.join(", ")));
+        }
         kept_logs::keep(run, &self.0.pods(run).await?).await;
         // From here on no pod of it is started again, whatever becomes of us.
         own.halt().await?;
@@ -62,6 +66,30 @@ impl Step for Finish {
 }
 
 impl Finish {
+    /// Asks those that can be asked to end; whether the Job has ended by that.
+    async fn ask_to_end(&self, run: &Run, running: &[String]) -> Result<bool> {
+        let (pods, mut asked) = (self.0.pods(run).await?, 0);
+        for pod in &pods {
+            for door in quit::doors(pod).iter().filter(|door| running.contains(&door.container)) {
+                match quit::ask(&run.cluster, pod, door).await {
+                    Ok(()) => asked += 1,
+                    Err(failure) => {
+                        let why = failure.facts.iter().map(|fact| format!(": {fact}")).collect::<String>();
+                        run.events.note(format!("{}{why}; it is ended with its pod", failure.message));
+                    }
+                }
+            }
+        }
+        let (own, until) = (self.0.job(run), Instant::now() + MOMENT);
+        while asked == running.len() && Instant::now() < until {
+            match own.of(&run.id).await? {
+                Some(job) if !is_over(&job) => sleep(LOOK).await,
+                _ => return Ok(true),
+            }
+        }
+        Ok(false)
+    }
+
     /// Containers that run, by name.
     async fn running(&self, run: &Run) -> Result<Vec<String>> {
         let pods = self.0.pods(run).await?;

@@ -10,7 +10,7 @@ use tokio::time::{Instant, sleep_until};
 
 use super::ENDED;
 use crate::cluster::kind::{Kind, TargetRef};
-use crate::cluster::pods::{statuses, why_not_ready};
+use crate::cluster::pods::{is_wrongly_configured, statuses, why_not_ready};
 use crate::command::kept_logs;
 use crate::command::run::desk::Shared;
 use crate::command::run::outcome::Ended;
@@ -29,9 +29,8 @@ const SEARCHED: usize = 200;
 const SHOWN: usize = 8;
 /// How long the rest of a log may take to come after its container has ended.
 const REST_OF_LOG: Duration = Duration::from_secs(10);
-/// What does not go away by waiting, in kubelet's words.
-const HOPELESS: [&str; 5] =
-    ["ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull", "CreateContainerConfigError", "RunContainerError"];
+/// What does not go away by waiting, in kubelet's words; see also [`is_wrongly_configured`].
+const HOPELESS: [&str; 4] = ["ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull", "RunContainerError"];
 
 /// Follows the Job.
 pub(super) struct Follow(pub(super) Shared);
@@ -249,7 +248,7 @@ impl<'a> Following<'a> {
     }
 
     fn gone(&self) -> Failure {
-        let (job, from) = (&self.spec.job, self.spec.origin.shown());
+        let (job, from) = (&self.spec.job, self.spec.origin.target());
         Failure::failed(format!("job/{job} was deleted while it ran"))
             .state("whether its migration has run is not known")
             .next(format!("kubectl dbmig doctor {from} -n {}", self.run.namespace))
@@ -280,7 +279,8 @@ fn terminated(status: &ContainerStatus) -> Option<Ended> {
 
 fn hopeless(status: &ContainerStatus) -> Option<String> {
     let waiting = status.state.as_ref()?.waiting.as_ref()?;
-    let reason = waiting.reason.as_deref().filter(|reason| HOPELESS.contains(reason))?;
+    let reason = waiting.reason.as_deref()?;
     let message = waiting.message.as_deref().map(|message| format!(": {message}")).unwrap_or_default();
-    Some(format!("container {}: {reason}{message}", status.name))
+    let why = format!("container {}: {reason}{message}", status.name);
+    (HOPELESS.contains(&reason) || is_wrongly_configured(&why)).then_some(why)
 }

@@ -31,7 +31,7 @@ const ENDED: &str = "ended";
 const AFTER: &str = "after";
 
 /// Name in the memory of how the container ended that failed while everything else was stopped: `resume` tries once more.
-const AGAIN: &str = "again";
+pub(super) const AGAIN: &str = "again";
 
 /// All steps in order.
 pub(in crate::command) fn steps(desk: &Arc<Desk>) -> Vec<Box<dyn Step>> {
@@ -115,7 +115,7 @@ impl Step for Judge {
         let (before, ended): (Seen, Ended) = (run.memory.need(BEFORE)?, run.memory.need(ENDED)?);
         let pods = self.0.pods(run).await?;
         let after = self.0.seen(Around::of(run), pods.last()).await;
-        let from = spec.origin.shown();
+        let from = spec.origin.target();
         let words = Words {
             job: &spec.job,
             container: &spec.container,
@@ -135,7 +135,10 @@ impl Step for Judge {
             Outcome::Failed(failure) if spec.offline.is_some() => {
                 run.memory.forget(ENDED);
                 run.memory.keep(AGAIN, &ended)?;
-                return Err(failure.fact("everything that uses the database is still stopped"));
+                let (from, namespace) = (spec.origin.target(), &run.namespace);
+                return Err(failure
+                    .fact("everything that uses the database is still stopped")
+                    .next(format!("kubectl dbmig rollback {from} -n {namespace}    # where the database is not where it was: first this, then undo")));
             }
             Outcome::Failed(failure) => {
                 run.memory.keep(FAILED, &Told::from(failure))?;
