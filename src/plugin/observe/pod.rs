@@ -24,7 +24,7 @@ pub struct PodRow {
     pub is_ready: bool,
     /// How often its containers were restarted, in all.
     pub restarts: i32,
-    /// When one of them ended last.
+    /// When one of them was restarted last.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_restart: Option<Timestamp>,
     /// When it was created.
@@ -57,7 +57,7 @@ impl PodRow {
         let is_ready = is_ready(pod);
         let is_over = matches!(shown.as_str(), "Completed" | "Succeeded");
         let restarted = statuses.iter().chain(init_statuses);
-        let last = restarted.clone().filter_map(|status| status.last_state.as_ref()?.terminated.as_ref()?.finished_at.as_ref());
+        let last = restarted.clone().filter_map(last_restart);
         Self {
             namespace: pod.namespace().unwrap_or_default(),
             name: pod.name_any(),
@@ -67,7 +67,7 @@ impl PodRow {
             status: shown,
             is_ready,
             restarts: restarted.map(|status| status.restart_count).sum(),
-            last_restart: last.map(|time| time.0).max(),
+            last_restart: last.max(),
             created: pod.creation_timestamp().map(|time| time.0),
             node: spec.node_name,
         }
@@ -88,6 +88,13 @@ fn why(pod: &Pod, statuses: &[ContainerStatus]) -> String {
         Some(format!("container {} ended with {reason}exit code {}{said}", status.name, last.exit_code))
     };
     statuses.iter().find(waits).and_then(ending).unwrap_or_else(|| why_not_ready(pod))
+}
+
+/// When the start before this one ended. A kubelet that has cleared that one away still knows when this one began.
+fn last_restart(status: &ContainerStatus) -> Option<Timestamp> {
+    let ended = || Some(status.last_state.as_ref()?.terminated.as_ref()?.finished_at.as_ref()?.0);
+    let began = || Some(status.state.as_ref()?.running.as_ref()?.started_at.as_ref()?.0);
+    ended().or_else(|| began().filter(|_| status.restart_count > 0))
 }
 
 fn is_sidecar(container: &Container) -> bool {
@@ -182,6 +189,20 @@ mod tests {
         let mut status = serde_json::json!({"name": name, "image": "i", "imageID": "", "ready": ready, "restartCount": 0});
         status["state"] = state;
         status
+    }
+
+    #[test]
+    fn a_restart_is_known_by_the_end_before_it_or_by_its_own_beginning() {
+        let (ended, began) = ("2026-01-01T10:00:00Z", "2026-01-01T10:00:20Z");
+        let restart = |restarts: i32, last: serde_json::Value| {
+            let mut one = status("a", true, serde_json::json!({"running": {"startedAt": began}}));
+            (one["restartCount"], one["lastState"]) = (restarts.into(), last);
+            last_restart(&serde_json::from_value(one).unwrap()).map(|at| at.to_string())
+        };
+        let last = serde_json::json!({"terminated": {"exitCode": 1, "finishedAt": ended}});
+        assert_eq!(restart(2, last).as_deref(), Some(ended));
+        assert_eq!(restart(2, serde_json::json!({})).as_deref(), Some(began));
+        assert_eq!(restart(0, serde_json::json!({})), None);
     }
 
     #[test]
