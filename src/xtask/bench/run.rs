@@ -3,7 +3,6 @@
 
 use std::fs;
 use std::process::{Command, Stdio};
-use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
@@ -26,9 +25,19 @@ runuser -u postgres -- /usr/lib/postgresql/15/bin/initdb -D /tmp/pg -A trust >/d
 echo 'host all all all trust' >>/tmp/pg/pg_hba.conf
 exec runuser -u postgres -- /usr/lib/postgresql/15/bin/postgres -D /tmp/pg -c listen_addresses='*' -c unix_socket_directories=/sock";
 /// Asks for the application about twenty times a second, and writes down whether it was served.
-const PROBE: &str =
-    "while :; do at=$(date +%s%N); if wget -q -O /dev/null http://keeper:8080/ 2>/dev/null; then w=ack; else w=refused; fi
-echo \"${at%??????} $w\" >>/tmp/seen; sleep 0.05; done";
+const PROBE: &str = "
+import time, urllib.request
+while True:
+    at = int(time.time() * 1000)
+    try:
+        urllib.request.urlopen('http://keeper:8080/', timeout=1).read()
+        word = 'ack'
+    except OSError:
+        word = 'refused'
+    with open('/tmp/seen', 'a') as seen:
+        print(at, word, file=seen)
+    time.sleep(0.05)
+";
 
 struct Bench {
     cluster: Kubernetes,
@@ -55,10 +64,12 @@ impl Bench {
     fn prepare(&self) -> Outcome {
         heading("a database, an application, and a CronJob that migrates");
         run_command(self.cluster.kubectl().args(["create", "namespace", NAMESPACE]).stdout(Stdio::null()))?;
-        let url = json!([{"name": "DATABASE_URL", "value": "postgresql://postgres@db/postgres"},
-            {"name": "LTD_KEEPER_DB_URL", "value": "postgresql://postgres@db/keeper"}, {"name": "FLASK_APP", "value": "keeper"}]);
+        let shop = json!([{"name": "DATABASE_URL", "value": "postgresql://postgres@db/postgres"}]);
+        let keeper = json!([{"name": "LTD_KEEPER_DB_URL", "value": "postgresql://postgres@db/keeper"},
+            {"name": "FLASK_APP", "value": "keeper"}]);
+        // One database each: who has two is asked which one is meant.
         let container =
-            |name: &str, image: &str, command: &[&str]| json!({"name": name, "image": image, "command": command, "env": url});
+            |name: &str, image: &str, command: &[&str]| json!({"name": name, "image": image, "command": command, "env": shop});
         let migrate = container("migrate", "migrations:1", &["sh", "-c", "cd /shop && exec knex migrate:latest"]);
         let cronjob = json!({"apiVersion": "batch/v1beta1", "kind": "CronJob", "metadata": {"name": "manual-migrate"}, "spec": {
             "schedule": "0 0 1 1 *", "suspend": true, "jobTemplate": {"spec": {"backoffLimit": 0, "template": {"spec": {
@@ -74,9 +85,9 @@ impl Bench {
             service("db", 5432),
             service("keeper", 8080),
             pod("db", &server),
-            pod("probe", &container("probe", "busybox:1", &["sh", "-c", PROBE])),
+            pod("probe", &container("probe", "migrations:1", &["python3", "-c", PROBE])),
             cronjob,
-            self.keeper(&url),
+            self.keeper(&keeper),
         ] {
             self.apply(&object)?;
         }
@@ -97,10 +108,14 @@ impl Bench {
     fn jobs(&self) -> Outcome<Vec<Row>> {
         self.by_us(&["run", "cronjob/manual-migrate", "--yes"])?;
         let (mut hand, mut ours) = (Vec::new(), Vec::new());
+        // As `kubectl create job --from` makes it: a newer kubectl does not know the CronJobs of an older server.
+        let cronjob: Value = serde_json::from_str(&self.capture(&["get", "cronjob", "manual-migrate", "-o", "json"])?)
+            .map_err(|e| format!("the CronJob is no JSON: {e}"))?;
+        let spec = &cronjob["spec"]["jobTemplate"]["spec"];
         for round in 0..ROUNDS {
             let job = format!("by-hand-{round}");
             let begin = Instant::now();
-            self.capture(&["create", "job", "--from=cronjob/manual-migrate", &job])?;
+            self.apply(&json!({"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": job}, "spec": spec}))?;
             self.capture(&["wait", "--for=condition=complete", "--timeout=180s", "job", &job])?;
             self.capture(&["logs", &format!("job/{job}")])?;
             hand.push(begin.elapsed().as_secs_f64());
@@ -165,10 +180,16 @@ impl Bench {
     /// Seconds for which nobody was served while something was done.
     fn outage(&self, work: impl FnOnce() -> Outcome) -> Outcome<f64> {
         self.capture(&["exec", "probe", "--", "sh", "-c", ": >/tmp/seen"])?;
-        sleep(Duration::from_secs(2));
+        self.is_served()?;
         work()?;
-        sleep(Duration::from_secs(2));
+        self.is_served()?;
         outage(&self.capture(&["exec", "probe", "--", "cat", "/tmp/seen"])?)
+    }
+
+    /// Waits for a second in which everybody is served.
+    fn is_served(&self) -> Outcome {
+        let quiet = "for _ in $(seq 60); do sleep 1; [ \"$(tail -n 10 /tmp/seen | grep -c ack)\" = 10 ] && exit 0; done; exit 1";
+        self.capture(&["exec", "probe", "--", "sh", "-c", quiet]).map(|_| ())
     }
 
     fn by_us(&self, words: &[&str]) -> Outcome {
