@@ -18,6 +18,8 @@ use super::job::COMPONENT;
 use super::{Cluster, kind};
 use crate::failure::{Failure, Result};
 
+/// Label with the release that an object belongs to.
+pub const INSTANCE: &str = "app.kubernetes.io/instance";
 /// Longest text of a release that is read, in bytes: what fits into a Secret may be packed tightly.
 const MOST: u64 = 64 << 20;
 /// Values that a line shows.

@@ -36,9 +36,9 @@ pub mod volume;
 pub mod workload;
 mod workload_pods;
 
-use kube::api::PatchParams;
 use std::sync::Arc;
 
+use kube::api::PatchParams;
 use tokio::sync::OnceCell;
 
 pub use self::config::Source;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use futures::TryStreamExt;
-use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
+use k8s_openapi::api::core::v1::{Container, ContainerStatus, Pod};
 use kube::api::Api;
 use kube::runtime::watcher::{self, Event};
 use kube::runtime::{WatchStreamExt, watcher as watch};
@@ -180,6 +180,17 @@ pub fn why_not_ready(pod: &Pod) -> String {
     }
     let phase = status.and_then(|s| s.phase.as_deref()).unwrap_or("Pending");
     format!("{phase}{}", colon(status.and_then(|s| s.message.as_deref())))
+}
+
+/// A container runs.
+#[must_use]
+pub fn is_running(status: &ContainerStatus) -> bool {
+    status.state.as_ref().is_some_and(|state| state.running.is_some())
+}
+
+/// The command line of a container, as far as its spec says it.
+pub fn command_line(container: &Container) -> impl Iterator<Item = &String> {
+    container.command.iter().chain(&container.args).flatten()
 }
 
 /// Whether the kubelet says that a container's configuration is wrong. It says the same of one whose Secrets and ConfigMaps it has not

@@ -10,6 +10,7 @@ use tokio::time::timeout;
 
 use super::Cluster;
 use super::error::Context as _;
+use super::pods::command_line;
 use crate::failure::{Failure, Result};
 
 /// How long a sidecar may take to answer.
@@ -48,18 +49,14 @@ fn door(container: &Container) -> Option<Door> {
 
 /// Cloud SQL's proxy listens only if it is told to.
 fn wants_quitquitquit(container: &Container) -> bool {
-    let told = words(container).any(|word| word.contains("--quitquitquit"));
+    let told = command_line(container).any(|word| word.contains("--quitquitquit"));
     let variable = |name: &str| name == "CSQL_PROXY_QUIT_QUIT_QUIT" || name == "CSQL_PROXY_QUITQUITQUIT";
     let by_variable = container.env.iter().flatten().any(|one| variable(&one.name) && one.value.as_deref() != Some("false"));
     told || by_variable
 }
 
 fn admin_port(container: &Container) -> u16 {
-    words(container).find_map(|word| word.strip_prefix("--admin-port=")?.parse().ok()).unwrap_or(9091)
-}
-
-fn words(container: &Container) -> impl Iterator<Item = &String> {
-    container.command.iter().chain(&container.args).flatten()
+    command_line(container).find_map(|word| word.strip_prefix("--admin-port=")?.parse().ok()).unwrap_or(9091)
 }
 
 /// Asks a sidecar to end, by a port that is forwarded to its pod.

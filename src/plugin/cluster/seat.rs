@@ -1,11 +1,11 @@
 //! Where our binary sits beside a pod that keeps running: in its container, in an ephemeral one, or in a helper pod.
 
-use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
+use k8s_openapi::api::core::v1::Pod;
 
 use super::Cluster;
 use super::agent::Agent;
 use super::helper::{self, Helper, VOLUMES};
-use super::pods::statuses;
+use super::pods::{is_running, statuses};
 use super::volume::{Mount, Source, mounts};
 use super::{claim, ephemeral, node};
 use crate::failure::{Failure, Result};
@@ -177,8 +177,7 @@ impl Seat {
 
 /// Names of the containers that run.
 fn running(pod: &Pod) -> impl Iterator<Item = &str> {
-    let runs = |status: &&ContainerStatus| status.state.as_ref().is_some_and(|state| state.running.is_some());
-    statuses(pod).filter(runs).map(|status| status.name.as_str())
+    statuses(pod).filter(|status| is_running(status)).map(|status| status.name.as_str())
 }
 
 fn told(failure: &Failure) -> String {

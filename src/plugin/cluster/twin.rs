@@ -13,7 +13,7 @@ use super::MANAGED_BY;
 use super::error::{is_not_found, translate};
 use super::helper::{LABEL_OPERATION, WORK};
 use super::job::is_of_controller;
-use super::pods::{Verdict, Wait, is_wrongly_configured, statuses, why_not_ready};
+use super::pods::{Verdict, Wait, command_line, is_running, is_wrongly_configured, statuses, why_not_ready};
 use super::volume::is_finished;
 use crate::failure::{Failure, Result};
 use crate::shutdown::Stop;
@@ -85,7 +85,7 @@ impl Twin {
         let Some(pod) = pods.first() else { return Verdict::Waiting("it has not been created yet".to_owned()) };
         let runs = |pod: &Pod| {
             let mut ours = statuses(pod).filter(|status| status.name == self.container);
-            ours.any(|status| status.state.as_ref().is_some_and(|state| state.running.is_some()))
+            ours.any(is_running)
         };
         if runs(pod) {
             return Verdict::Met(pod.clone());
@@ -140,12 +140,7 @@ impl Twin {
 #[must_use]
 pub fn kept(pod: &Pod) -> Option<Pod> {
     let spec = pod.spec.clone()?;
-    let containers = || spec.containers.iter().chain(spec.init_containers.iter().flatten());
-    let values = containers().flat_map(|one| one.env.iter().flatten()).filter_map(|one| Some((&one.name, one.value.as_ref()?)));
-    let words = containers().flat_map(|one| one.command.iter().chain(&one.args).flatten());
-    if values.clone().any(|(name, value)| is_about_a_secret(name) || has_password(value))
-        || words.clone().any(|word| has_password(word))
-    {
+    if spec.containers.iter().chain(spec.init_containers.iter().flatten()).any(tells_a_secret) {
         return None;
     }
     let mut annotations = pod.metadata.annotations.clone();
@@ -159,6 +154,12 @@ pub fn kept(pod: &Pod) -> Option<Pod> {
         ..ObjectMeta::default()
     };
     Some(Pod { metadata, spec: Some(spec), status: None })
+}
+
+fn tells_a_secret(container: &Container) -> bool {
+    let mut values = container.env.iter().flatten().filter_map(|one| Some((&one.name, one.value.as_ref()?)));
+    values.any(|(name, value)| is_about_a_secret(name) || has_password(value))
+        || command_line(container).any(|word| has_password(word))
 }
 
 fn is_about_a_secret(name: &str) -> bool {

@@ -4,7 +4,7 @@ use k8s_openapi::api::core::v1::Pod;
 
 use super::neighbours::{Neighbours, Sighting, is_over};
 use crate::cluster::Cluster;
-use crate::cluster::pods::statuses;
+use crate::cluster::pods::{is_running, statuses};
 use crate::cluster::target::Target;
 use crate::framework::{Fate, Lock, LockKind};
 
@@ -44,7 +44,7 @@ fn of_pod(pod: &Pod, name: &str, lock: &Lock) -> Fate {
     if is_over(pod) {
         return Fate::Dead(format!("{name} is {phase}"));
     }
-    let runs = statuses(pod).any(|status| status.state.as_ref().is_some_and(|state| state.running.is_some()));
+    let runs = statuses(pod).any(is_running);
     match &lock.kind {
         LockKind::Row { .. } if !runs => Fate::Dead(format!("no container of {name} runs")),
         LockKind::Row { .. } | LockKind::Session { .. } => Fate::Alive(format!("{name} is {phase}")),

@@ -17,9 +17,6 @@ use crate::observe::{ClaimRow, CopyRow, Facts, JobRow, Observer, PodRow, Scope, 
 use crate::ui::human::age;
 use crate::ui::{Format, Report, Table};
 
-/// Label with the release that an object belongs to.
-const INSTANCE: &str = "app.kubernetes.io/instance";
-
 /// Looks once, or again and again, and says how things stand.
 ///
 /// # Errors
@@ -78,7 +75,7 @@ async fn releases(session: &Session, facts: &Facts) -> Result<Vec<Release>> {
             return Ok(Vec::new());
         }
     };
-    let instances: BTreeSet<&String> = facts.pods().filter_map(|pod| pod.labels().get(INSTANCE)).collect();
+    let instances: BTreeSet<&String> = facts.pods().filter_map(|pod| pod.labels().get(helm::INSTANCE)).collect();
     let shown = all.into_iter().filter(|release| instances.is_empty() || instances.contains(&release.name));
     let rows = shown.map(|release| Release {
         name: release.name.clone(),

@@ -13,7 +13,7 @@ use tokio::time::{Instant, sleep};
 
 use super::copy::{CopyRow, Pace, SlotRow};
 use crate::cluster::Cluster;
-use crate::cluster::pods::statuses;
+use crate::cluster::pods::{command_line, is_running, statuses};
 use crate::cluster::seat::Seat;
 use crate::database::Limits;
 use crate::database::find;
@@ -79,7 +79,7 @@ impl Copies {
         let of_job = pod.owner_references().iter().any(|owner| owner.kind == "Job");
         let (Some(uid), true) = (pod.uid(), of_job) else { return };
         let ended = has_ended(pod);
-        let begun = statuses(pod).any(|status| status.state.as_ref().is_some_and(|state| state.running.is_some()));
+        let begun = statuses(pod).any(is_running);
         let known = self.tasks.get(&uid).is_some_and(|(then, _)| *then == ended);
         if known || !(begun || ended) {
             return;
@@ -275,16 +275,12 @@ async fn copier<'a>(cluster: &Cluster, pod: &'a Pod) -> Option<&'a Container> {
 fn is_copier(container: &Container) -> bool {
     let image = container.image.iter().any(|image| image.rsplit('/').next().is_some_and(|name| name.starts_with(FOLDER)));
     let variables = container.env.iter().flatten().any(|variable| variable.name.starts_with(VARIABLES));
-    image || variables || words(container).any(|word| word == FOLDER || word.ends_with("/pgcopydb"))
-}
-
-fn words(container: &Container) -> impl Iterator<Item = &String> {
-    container.command.iter().flatten().chain(container.args.iter().flatten())
+    image || variables || command_line(container).any(|word| word == FOLDER || word.ends_with("/pgcopydb"))
 }
 
 /// The value of an option on the container's command line.
 fn option(container: &Container, name: &str) -> Option<String> {
-    let mut words = words(container).skip_while(|word| *word != name && !word.starts_with(&format!("{name}=")));
+    let mut words = command_line(container).skip_while(|word| *word != name && !word.starts_with(&format!("{name}=")));
     match words.next()?.split_once('=') {
         Some((_, value)) => Some(value.to_owned()),
         None => words.next().cloned(),

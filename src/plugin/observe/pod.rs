@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Container, ContainerStatus, Pod, PodStatus};
 use kube::ResourceExt as _;
 
-use crate::cluster::pods::{is_ready, why_not_ready};
+use crate::cluster::pods::{is_ready, is_running, why_not_ready};
 
 /// One line about a pod.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
@@ -49,7 +49,7 @@ impl PodRow {
         let init_statuses = status.init_container_statuses.as_deref().unwrap_or_default();
         let statuses = status.container_statuses.as_deref().unwrap_or_default();
         let sidecars = || init.iter().filter(|container| is_sidecar(container));
-        let is_up = |status: &&ContainerStatus| status.ready && running(status);
+        let is_up = |status: &&ContainerStatus| status.ready && is_running(status);
         let ready_sidecars =
             sidecars().filter(|sidecar| init_statuses.iter().any(|status| status.name == sidecar.name && is_up(&status)));
         let ready = statuses.iter().filter(is_up).count() + ready_sidecars.count();
@@ -101,10 +101,6 @@ fn is_sidecar(container: &Container) -> bool {
     container.restart_policy.as_deref() == Some("Always")
 }
 
-fn running(status: &ContainerStatus) -> bool {
-    status.state.as_ref().is_some_and(|state| state.running.is_some())
-}
-
 fn reason(
     pod: &Pod,
     status: &PodStatus,
@@ -119,7 +115,7 @@ fn reason(
     } else {
         let mut one_runs = false;
         for container in mains.iter().rev() {
-            one_runs |= container.ready && running(container);
+            one_runs |= container.ready && is_running(container);
             shown = stopped(container).unwrap_or(shown);
         }
         if shown == "Completed" && one_runs {

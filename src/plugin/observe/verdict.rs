@@ -51,9 +51,9 @@ impl Verdict {
             .or_else(|| pods.iter().find_map(|pod| restarting(pod, now)))
             .or_else(|| pods.iter().find_map(moving));
         let judged = judged.unwrap_or_else(|| fine(facts, &pods, &jobs));
-        match operations.iter().all(|record| record.phase.is_over()) {
-            true => with_full_volumes(facts, with_copies(facts, judged)),
-            false => judged,
+        match facts.is_worked_on() {
+            true => judged,
+            false => with_full_volumes(facts, with_copies(facts, judged)),
         }
     }
 }

@@ -166,16 +166,18 @@ impl Copier {
         if self.version(cluster).await? != Version::TRIED {
             return Ok(());
         }
+        self.exec(cluster, ["sh", "-c", RECEIVER_ENDS].map(str::to_owned).to_vec()).await.map(drop)
+    }
+
+    async fn exec(&self, cluster: &Cluster, argv: Vec<String>) -> Result<Finished> {
         let Self { namespace, pod, container, .. } = self.clone();
-        let argv = ["sh", "-c", RECEIVER_ENDS].map(str::to_owned).to_vec();
-        cluster.run(&Command { namespace, pod, container, argv, stdin: false }, MOST).await.map(drop)
+        cluster.run(&Command { namespace, pod, container, argv, stdin: false }, MOST).await
     }
 
     async fn run(&self, cluster: &Cluster, words: &[&str]) -> Result<Finished> {
         let dir = self.dir.iter().filter(|_| words[0] == "stream").flat_map(|dir| ["--dir", dir.as_str()]);
         let argv = std::iter::once("pgcopydb").chain(words.iter().copied()).chain(dir).map(str::to_owned).collect();
-        let Self { namespace, pod, container, .. } = self.clone();
-        let said = cluster.run(&Command { namespace, pod, container, argv, stdin: false }, MOST).await?;
+        let said = self.exec(cluster, argv).await?;
         if said.outcome.success() {
             return Ok(said);
         }

@@ -7,7 +7,7 @@ use std::process::{Child, Command, Stdio};
 use serde_json::{Value, json};
 
 use super::engine::{Cost, watch};
-use super::{Better, Row};
+use super::{Better, DATABASE, Row, middle};
 use crate::Outcome;
 use crate::cluster::{Kubernetes, lab};
 use crate::process::{capture, cargo, heading, root, run as run_command};
@@ -26,11 +26,6 @@ const PORTS: [u16; 3] = [9000, 9001, 9002];
 const TRANSFERS: usize = 3;
 /// Bytes that are sent each way.
 const BYTES: u64 = 64 << 20;
-
-const DATABASE: &str = "set -e; mkdir -p /sock; chmod 1777 /sock; cd /tmp
-runuser -u postgres -- /usr/lib/postgresql/15/bin/initdb -D /tmp/pg -A trust >/dev/null
-echo 'host all all all trust' >>/tmp/pg/pg_hba.conf
-exec runuser -u postgres -- /usr/lib/postgresql/15/bin/postgres -D /tmp/pg -c listen_addresses='*' -c unix_socket_directories=/sock";
 
 pub(super) fn measure() -> Outcome<Vec<Row>> {
     let bench = Bench::prepare()?;
@@ -273,10 +268,4 @@ impl Drop for Forward {
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
-}
-
-/// The median.
-fn middle(mut times: Vec<f64>) -> f64 {
-    times.sort_by(f64::total_cmp);
-    times.get(times.len() / 2).copied().unwrap_or_default()
 }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use super::{Better, NO_GOAL, Row};
+use super::{Better, DATABASE, NO_GOAL, Row, middle};
 use crate::Outcome;
 use crate::cluster::{Kubernetes, lab};
 use crate::process::{capture, cargo, heading, path_with, root, run as run_command};
@@ -20,10 +20,6 @@ const MORE_SECONDS: f64 = 1.0;
 /// A stop of the application may take as long as by hand.
 const SAME: f64 = 1.0;
 
-const SERVER: &str = "set -e; mkdir -p /sock; chmod 1777 /sock; cd /tmp
-runuser -u postgres -- /usr/lib/postgresql/15/bin/initdb -D /tmp/pg -A trust >/dev/null
-echo 'host all all all trust' >>/tmp/pg/pg_hba.conf
-exec runuser -u postgres -- /usr/lib/postgresql/15/bin/postgres -D /tmp/pg -c listen_addresses='*' -c unix_socket_directories=/sock";
 /// Asks for the application about twenty times a second, and writes down whether it was served.
 const PROBE: &str = "
 import time, urllib.request
@@ -79,7 +75,7 @@ impl Bench {
             "spec": {"selector": {"app": name}, "ports": [{"port": port}]}})
         };
         let ready = json!({"periodSeconds": 1, "exec": {"command": ["psql", "-h", "/sock", "-U", "postgres", "-c", "select 1"]}});
-        let mut server = container("db", "databases:1", &["sh", "-c", SERVER]);
+        let mut server = container("db", "databases:1", &["sh", "-c", DATABASE]);
         server["readinessProbe"] = ready;
         for object in [
             service("db", 5432),
@@ -227,11 +223,6 @@ fn pod(name: &str, container: &Value) -> Value {
 fn template(name: &str, container: &Value) -> Value {
     json!({"metadata": {"labels": {"app": name}}, "spec": {
         "automountServiceAccountToken": false, "terminationGracePeriodSeconds": 1, "containers": [container]}})
-}
-
-fn middle(mut seconds: Vec<f64>) -> f64 {
-    seconds.sort_by(f64::total_cmp);
-    seconds[seconds.len() / 2]
 }
 
 /// Seconds from the last answer before the first refusal to the first answer after the last one, in a log of `MILLISECONDS WORD`.

@@ -10,6 +10,7 @@ use sha2::{Digest, Sha256};
 
 use crate::cluster::MANAGED_BY;
 use crate::cluster::helper::LABEL_OPERATION;
+use crate::cluster::pods::command_line;
 use crate::failure::{Failure, Result};
 
 /// Label by which charts mark what migrates, and so do we.
@@ -180,7 +181,7 @@ fn prepare(pod: &mut PodSpec, migrating: &str, order: &Order<'_>) -> (String, Ve
             (container.command, container.args) = (Some(order.command.to_vec()), None);
         }
         image = container.image.clone().unwrap_or_default();
-        command = container.command.iter().chain(&container.args).flatten().cloned().collect();
+        command = command_line(container).cloned().collect();
     }
     if order.native_sidecars {
         let sidecars = beside.drain(..).map(|container| Container { restart_policy: Some("Always".to_owned()), ..container });

@@ -8,6 +8,7 @@ use kube::api::ListParams;
 use kube::{Api, ResourceExt as _};
 
 use crate::cluster::Cluster;
+use crate::cluster::helm::INSTANCE;
 use crate::cluster::pods::{is_ready, statuses};
 use crate::command::kept_logs::last_said;
 use crate::framework::log::explain;
@@ -17,8 +18,6 @@ use crate::observe::{ClaimRow, Facts, JobRow, JobState, Scope, Standing, Verdict
 /// Last lines of each container in which known complaints are looked for.
 const LINES: i64 = 200;
 /// Releases that Helm left in the middle of something (helm.sh/helm, `pkg/release/v1/status.go`).
-/// Label with the release that an object belongs to.
-const INSTANCE: &str = "app.kubernetes.io/instance";
 const PENDING: &str = "owner=helm,status in (pending-install,pending-upgrade,pending-rollback)";
 
 /// Everything that is found without asking a database.

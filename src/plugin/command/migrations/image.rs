@@ -9,7 +9,7 @@ use crate::cluster::Cluster;
 use crate::cluster::agent::Agent;
 use crate::cluster::image::ImagePod;
 use crate::cluster::node;
-use crate::cluster::pods::statuses;
+use crate::cluster::pods::{command_line, statuses};
 use crate::command::reach::Reach;
 use crate::failure::Failure;
 use crate::framework::{Evidence, Places, Script, State};
@@ -25,7 +25,7 @@ pub(in crate::command) fn migrator<'a>(pod: &'a Pod, container: &str) -> Option<
 
 /// `-path DIR`, `-source file://DIR`, or a variable such as `UPMETER_DB_MIGRATIONS_PATH`.
 fn told_folders(container: &Container) -> Option<Vec<String>> {
-    let words: Vec<&str> = container.command.iter().chain(&container.args).flatten().map(String::as_str).collect();
+    let words: Vec<&str> = command_line(container).map(String::as_str).collect();
     let after = |flag: &str| {
         let equals =
             words.iter().find_map(|word| word.trim_start_matches('-').strip_prefix(flag)?.strip_prefix('=').map(str::to_owned));

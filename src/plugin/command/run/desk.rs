@@ -15,7 +15,7 @@ use crate::cluster::Cluster;
 use crate::cluster::job::{Built, Order, Origin, OwnJob, Variable, build};
 use crate::cluster::kind::{Kind, TargetRef};
 use crate::cluster::owner::Owner;
-use crate::cluster::pods::statuses;
+use crate::cluster::pods::{is_running, statuses};
 use crate::cluster::target::Target;
 use crate::command::books;
 use crate::command::migrations::Files;
@@ -337,7 +337,7 @@ impl Desk {
 pub(super) type Shared = Arc<Desk>;
 
 fn has_running(pod: &Pod) -> bool {
-    statuses(pod).any(|status| status.state.as_ref().is_some_and(|state| state.running.is_some()))
+    statuses(pod).any(is_running)
 }
 
 /// A pod of a template that the server does not have.

@@ -106,8 +106,8 @@ async fn is_pooled(database: &dyn Database, opened: Instant) -> Result<bool> {
 /// Tells whoever meets the lock whose it is.
 async fn name_session(database: &dyn Database, us: &str) -> Result<()> {
     if database.dialect() == Dialect::Postgres {
-        let us = us.replace('\'', "''");
-        database.query(&format!("SELECT set_config('application_name', '{us}', false)")).await?;
+        let us = Dialect::Postgres.text(us);
+        database.query(&format!("SELECT set_config('application_name', {us}, false)")).await?;
     }
     Ok(())
 }

@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use tokio::time::{Instant, sleep};
 
 use crate::cluster::job::is_over;
-use crate::cluster::pods::statuses;
+use crate::cluster::pods::{is_running, statuses};
 use crate::cluster::quit;
 use crate::command::kept_logs;
 use crate::command::run::desk::Shared;
@@ -94,7 +94,7 @@ impl Finish {
     async fn running(&self, run: &Run) -> Result<Vec<String>> {
         let pods = self.0.pods(run).await?;
         let all = pods.iter().flat_map(statuses);
-        let runs = all.filter(|status| status.state.as_ref().is_some_and(|state| state.running.is_some()));
+        let runs = all.filter(|status| is_running(status));
         Ok(runs.map(|status| status.name.clone()).collect())
     }
 }

@@ -10,7 +10,7 @@ use tokio::time::{Instant, sleep_until};
 
 use super::ENDED;
 use crate::cluster::kind::{Kind, TargetRef};
-use crate::cluster::pods::{is_wrongly_configured, statuses, why_not_ready};
+use crate::cluster::pods::{is_running, is_wrongly_configured, statuses, why_not_ready};
 use crate::command::kept_logs;
 use crate::command::run::desk::Shared;
 use crate::command::run::outcome::Ended;
@@ -187,7 +187,7 @@ impl<'a> Following<'a> {
             self.heard_all = true; // Of a container that never ran there is no log.
             return Standing::Ended(Ended { why: why_not_ready(&pod), ..Ended::default() });
         }
-        self.begun |= status.is_some_and(|status| status.state.as_ref().is_some_and(|state| state.running.is_some()));
+        self.begun |= status.is_some_and(is_running);
         if self.begun {
             return Standing::Waiting;
         }
