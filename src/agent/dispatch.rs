@@ -2,13 +2,13 @@
 
 use std::path::Path;
 
-use dbmig_wire::{ErrorKind, Request};
+use dbmig_wire::{ErrorKind, MakePrimary, MakeStandby, Request};
 use serde::Serialize;
 use serde_json::Value;
 
 use crate::error::{Result, fail};
 use crate::report::Report;
-use crate::{alone, database, environment, file, punch, replace, restore, swap};
+use crate::{alone, data_directory, database, environment, file, punch, replace, restore, swap};
 
 /// Answers one request.
 pub(crate) fn answer(request: &Request, report: &dyn Report) -> Result<Value> {
@@ -20,6 +20,9 @@ pub(crate) fn answer(request: &Request, report: &dyn Report) -> Result<Value> {
         Request::Replace(call) => alone::with(&call.database, report)?,
         Request::Restore(call) => alone::with(&call.database, report)?,
         Request::Alter(call) => alone::with(&call.database, report)?,
+        Request::MakePrimary(MakePrimary { path, .. }) | Request::MakeStandby(MakeStandby { path, .. }) => {
+            alone::with(&format!("{path}/PG_VERSION"), report)?
+        }
         _ => None,
     };
     match request {
@@ -43,9 +46,9 @@ pub(crate) fn answer(request: &Request, report: &dyn Report) -> Result<Value> {
         Request::Replace(call) => value(replace::replace(call, report)),
         Request::Since(call) => value(database::rows_written_since(Path::new(&call.old), Path::new(&call.new))),
         Request::Restore(call) => value(restore::restore(call, report)),
-        Request::ReadDataDirectory(_) | Request::MakePrimary(_) | Request::MakeStandby(_) => {
-            Err(fail(ErrorKind::Unsupported, "data directories are not looked at yet"))
-        }
+        Request::ReadDataDirectory(call) => value(data_directory::read(call, report)),
+        Request::MakePrimary(call) => value(data_directory::make_primary(call, report)),
+        Request::MakeStandby(call) => value(data_directory::make_standby(call, report)),
     }
 }
 

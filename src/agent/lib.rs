@@ -2,6 +2,7 @@
 
 mod alone;
 mod beside;
+pub mod data_directory;
 pub mod database;
 mod die;
 mod dispatch;

@@ -58,7 +58,8 @@ fn look_at_target(call: &Copy, from: &fs::Metadata) -> Result<()> {
     }
 }
 
-fn part_name(to: &Path) -> Result<PathBuf> {
+/// Where a file is written before it gets its name.
+pub(crate) fn part_name(to: &Path) -> Result<PathBuf> {
     let Some(name) = to.file_name().and_then(|name| name.to_str()) else {
         return Err(fail(ErrorKind::BadRequest, format!("{} has no file name", to.display())));
     };

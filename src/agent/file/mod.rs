@@ -12,7 +12,7 @@ mod transfer;
 
 pub(crate) use attributes::carry;
 pub use copy::copy;
-pub(crate) use copy::own;
+pub(crate) use copy::{own, part_name};
 pub use find::find;
 pub use proof::{digest, sync_folder};
 pub use read::read;
