@@ -15,9 +15,11 @@ pub mod history;
 pub mod keep;
 pub mod logs;
 pub mod output;
+pub mod promote;
 pub mod repair;
 pub mod resume;
 pub mod rollback;
+pub mod route;
 pub mod run;
 pub mod scope;
 pub mod stamp;
@@ -72,6 +74,8 @@ pub enum Command {
     Rollback(rollback::Args),
     Start(start::Args),
     Finish(finish::Args),
+    Promote(promote::Args),
+    Route(route::Args),
     Resume(resume::Args),
     Undo(undo::Args),
     History(history::Args),
@@ -99,6 +103,8 @@ impl Command {
             Self::Rollback(args) => (args.job.output.format, false),
             Self::Start(args) => (args.output.format, false),
             Self::Finish(args) => (args.output.format, false),
+            Self::Promote(args) => (args.output.format, false),
+            Self::Route(args) => (args.output.format, false),
             Self::Resume(args) => (args.output.format, false),
             Self::Undo(args) => (args.output.format, false),
             Self::Cleanup(args) => (args.output.format, args.output.no_headers),

@@ -228,6 +228,19 @@ impl fmt::Display for TargetRef {
     }
 }
 
+/// The name of a Service that was typed as `svc/NAME` or `NAME`.
+///
+/// # Errors
+/// `Usage` for another kind.
+pub fn service_name(typed: &str) -> Result<String> {
+    let name = match typed.split_once('/') {
+        None => typed,
+        Some(("svc" | "service" | "services", name)) => name,
+        Some(_) => return Err(Failure::usage(format!("{typed} is no Service: write svc/NAME"))),
+    };
+    Ok(name.to_owned())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

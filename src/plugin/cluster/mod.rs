@@ -23,9 +23,11 @@ pub mod payload;
 pub mod pods;
 mod proxy;
 pub mod quit;
+pub mod rebind;
 pub mod relay;
 pub mod rollout;
 pub mod seat;
+pub mod service;
 pub mod target;
 pub mod transfer;
 mod transport;
@@ -72,10 +74,18 @@ pub struct Cluster {
     pub impersonating: Option<String>,
     /// Where the settings came from.
     pub source: Source,
+    /// What the user said about the connection, for a program that connects by itself.
+    pub flags: Arc<ConnectionFlags>,
     features: Arc<OnceCell<version::Features>>,
 }
 
 impl Cluster {
+    /// The same with another namespace in force.
+    #[must_use]
+    pub fn within(&self, namespace: &str) -> Self {
+        Self { namespace: namespace.to_owned(), ..self.clone() }
+    }
+
     /// What a person should be told about the connection before anything else: that it is the pod's own.
     #[must_use]
     pub fn notice(&self) -> Option<String> {
@@ -109,6 +119,7 @@ pub async fn connect_in(flags: &ConnectionFlags, environment: &Environment) -> R
         user: settings.user,
         impersonating: settings.config.auth_info.impersonate,
         source: settings.source,
+        flags: Arc::new(flags.clone()),
         features: Arc::new(OnceCell::new()),
     })
 }

@@ -16,10 +16,12 @@ mod migrations;
 mod neighbours;
 mod operation;
 mod pair;
+pub mod promote;
 mod reach;
 pub mod repair;
 mod report;
 pub mod resume;
+pub mod route;
 pub mod run;
 mod scope;
 pub mod session;
@@ -79,6 +81,8 @@ pub fn dispatch(command: Command, ctx: &Context) -> Result<Exit> {
         Command::Unlock(args) => on_runtime(ctx, repair::run(ctx, args.try_into())),
         Command::Start(args) => on_runtime(ctx, start::run(ctx, args)),
         Command::Finish(args) => on_runtime(ctx, finish::run(ctx, args)),
+        Command::Promote(args) => on_runtime(ctx, promote::run(ctx, args)),
+        Command::Route(args) => on_runtime(ctx, route::run(ctx, args)),
         Command::Events(args) => on_one_thread(ctx, events::run(ctx, args)),
         Command::Run(args) => on_runtime(ctx, run::run(ctx, args)),
         Command::Rollback(args) => on_runtime(ctx, run::roll_back(ctx, args)),

@@ -11,7 +11,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use super::session::Session;
-use super::{finish, repair, run, start, vacuum};
+use super::{finish, promote, repair, route, run, start, vacuum};
 use crate::cluster::Cluster;
 use crate::cluster::access::who_am_i;
 use crate::cluster::helper::delete_of;
@@ -219,7 +219,9 @@ pub(super) struct Said {
 /// The steps of an operation, from its record. A new command is a new line here.
 fn plan(record: &Record, said: Said) -> Result<Plan> {
     match record.command.as_str() {
-        vacuum::NAME | finish::NAME | start::NAME if said.database.is_some() => {
+        vacuum::NAME | finish::NAME | start::NAME | promote::NAME | promote::FINALIZE | route::NAME
+            if said.database.is_some() =>
+        {
             Err(Failure::usage(format!("operation {} knows its database: leave --database and --database-from out", record.id)))
         }
         vacuum::NAME => Ok(Plan { steps: vacuum::steps(record)?, helper: None }),
@@ -239,6 +241,9 @@ fn plan(record: &Record, said: Said) -> Result<Plan> {
             let desk = finish::desk(record, said.accept_data_loss)?;
             Ok(Plan { steps: finish::steps(&desk), helper: Some(Helper::Finish(desk)) })
         }
+        promote::NAME => Ok(Plan { steps: promote::steps(&promote::desk(record, said.accept_data_loss)?), helper: None }),
+        promote::FINALIZE => Ok(Plan { steps: promote::final_steps(record)?, helper: None }),
+        route::NAME => Ok(Plan { steps: route::steps(record, said.accept_data_loss)?, helper: None }),
         other => Err(Failure::failed(format!(
             "operation {} is a `{other}`, which this version of kubectl-dbmig does not know",
             record.id

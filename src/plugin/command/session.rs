@@ -33,9 +33,7 @@ impl Session {
     /// The same with another namespace in force.
     #[must_use]
     pub(super) fn within(&self, namespace: &str) -> Self {
-        let mut cluster = self.cluster.clone();
-        namespace.clone_into(&mut cluster.namespace);
-        Self { cluster, ui: self.ui.clone(), stop: self.stop.clone() }
+        Self { cluster: self.cluster.within(namespace), ui: self.ui.clone(), stop: self.stop.clone() }
     }
 }
 

@@ -10,7 +10,9 @@ mod rights;
 mod sequences;
 mod sessions;
 mod slot;
+mod standby;
 mod work;
+mod written;
 
 pub use canary::Canary;
 pub use content::{Difference, Proof, Table, Verify, compare, tables};
@@ -22,7 +24,9 @@ pub use rights::{Freeze, Right, differences, revokes, rights, still_allowed};
 pub use sequences::{Behind, behind, catch_up};
 pub use sessions::{Writer, end_sessions, is_connected, writers};
 pub use slot::{Slot, applied, drop_origin, drop_slot, settled_slot, slot};
+pub use standby::{Receiver, Standing, fork, largest, receiver, replicas, rows_of, standing};
 pub use work::{CATALOG, Part, Phase, Work};
+pub use written::{Written, written};
 
 use crate::failure::{Failure, Result};
 use serde_json::Value;

@@ -13,7 +13,7 @@ use super::spec::{Scaled, Service, Spec};
 use crate::cli::finish::Args;
 use crate::cluster::Cluster;
 use crate::cluster::error::translate;
-use crate::cluster::kind::TargetRef;
+use crate::cluster::kind::{TargetRef, service_name};
 use crate::cluster::target::Target;
 use crate::cluster::twin::kept;
 use crate::cluster::workload::Workload;
@@ -291,13 +291,4 @@ async fn named(cluster: &Cluster, typed: &[String]) -> Result<Vec<Workload>> {
         found.push(Workload::find(cluster, &TargetRef::parse(&[name])?).await?);
     }
     Ok(found)
-}
-
-fn service_name(typed: &str) -> Result<String> {
-    let name = match typed.split_once('/') {
-        None => typed,
-        Some(("svc" | "service" | "services", name)) => name,
-        Some(_) => return Err(Failure::usage(format!("{typed} is no Service: write svc/NAME"))),
-    };
-    Ok(name.to_owned())
 }

@@ -12,7 +12,7 @@ use k8s_openapi::api::core::v1::{Container, Pod};
 use self::environment::{Sources, Variable, Variables};
 use self::habits::{ABOUT, Habit, completed, habits};
 use super::tls::text_of;
-use super::url::{Location, Parts, ini, parts};
+use super::url::{Engine, Location, Parts, Password, ini, parts};
 use crate::cluster::Cluster;
 use crate::cluster::seat::Seat;
 use crate::failure::{Failure, Result};
@@ -158,6 +158,34 @@ pub async fn variable(seat: &Seat, name: &str) -> Result<Found> {
         .ok_or_else(|| Failure::refused(format!("the container has no variable {name}")).state("nothing was changed"))?;
     let location = looked_up(seat, parts(&value.value)?, &variables).await?;
     Ok(Found { location, from: name.to_owned() })
+}
+
+/// The PostgreSQL server that runs in the container where the agent is, with the login that its image was given.
+///
+/// # Errors
+/// The environment can't be read.
+pub async fn own_server(seat: &Seat) -> Result<Found> {
+    let about = vec!["POSTGRES".to_owned(), "PG".to_owned()];
+    let said = seat.agent.ask(Environment { about }, None).await.map_err(|error| error.into_failure("read the environment"))?;
+    let value =
+        |names: &[&str]| names.iter().find_map(|name| said.container.get(*name).filter(|value| !value.is_empty()).cloned());
+    let mut password = value(&["POSTGRES_PASSWORD", "POSTGRESQL_PASSWORD", "PGPASSWORD"]);
+    if password.is_none()
+        && let Some(file) = value(&["POSTGRES_PASSWORD_FILE", "POSTGRESQL_PASSWORD_FILE"])
+    {
+        password = text_of(&seat.agent, &file).await?.map(|text| text.trim_end_matches(['\r', '\n']).to_owned());
+    }
+    let user = value(&["POSTGRES_USER", "POSTGRESQL_USERNAME", "PGUSER"]).unwrap_or_else(|| "postgres".to_owned());
+    let parts = Parts {
+        engine: Some(Engine::Postgres),
+        hosts: vec!["127.0.0.1".to_owned()],
+        ports: value(&["PGPORT", "POSTGRESQL_PORT_NUMBER"]).and_then(|port| port.parse().ok()).into_iter().collect(),
+        database: value(&["POSTGRES_DB", "POSTGRESQL_DATABASE", "PGDATABASE"]).or_else(|| Some(user.clone())),
+        user: Some(user),
+        password: password.map(Password::new),
+        ..Parts::default()
+    };
+    Ok(Found { location: parts.finish()?, from: "the server's own container".to_owned() })
 }
 
 /// The one database that a target uses.

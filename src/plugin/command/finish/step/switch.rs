@@ -6,7 +6,6 @@ use async_trait::async_trait;
 use k8s_openapi::api::core::v1::Service as Object;
 use kube::Api;
 use kube::api::Patch;
-use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::super::Desk;
@@ -14,31 +13,13 @@ use super::super::spec::Service;
 use super::freeze::RIGHTS;
 use crate::cluster::as_ours;
 use crate::cluster::error::translate;
-use crate::database::Database;
 use crate::database::postgres::Postgres;
 use crate::failure::{Failure, Result};
 use crate::plan::{Look, Run, Step};
-use crate::replication::{Freeze, end_sessions};
+use crate::replication::{Freeze, Written, end_sessions, written};
 
 /// Name in the memory of what had been written to the target before the switch.
 pub(super) const WRITTEN: &str = "written";
-
-/// How much has been written to a server's tables.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Written {
-    /// The next number that a writing transaction gets.
-    next: i64,
-    /// Rows inserted, changed and deleted, by the server's own statistics.
-    rows: i64,
-}
-
-/// What has been written so far.
-pub(super) async fn written(database: &dyn Database) -> Result<Written> {
-    let next = database.number("SELECT txid_snapshot_xmax(txid_current_snapshot())").await?.unwrap_or_default();
-    let sql = "SELECT coalesce(sum(n_tup_ins + n_tup_upd + n_tup_del), 0)::int8 FROM pg_stat_user_tables \
-               WHERE schemaname NOT IN ('kubectl_dbmig', 'pgcopydb')";
-    Ok(Written { next, rows: database.number(sql).await?.unwrap_or_default() })
-}
 
 /// Points the Service elsewhere and restarts what connects to it.
 pub(super) struct Switch(pub(super) Arc<Desk>);

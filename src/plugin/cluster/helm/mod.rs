@@ -1,4 +1,7 @@
-//! What Helm keeps of its releases in the cluster: a Secret for each revision, read without helm. Reads only.
+//! What Helm keeps of its releases in the cluster: a Secret for each revision, read without helm; and helm itself, run on this computer.
+
+mod manifest;
+mod program;
 
 use std::collections::BTreeMap;
 use std::io::Read as _;
@@ -17,6 +20,9 @@ use super::error::Context as _;
 use super::job::COMPONENT;
 use super::{Cluster, kind};
 use crate::failure::{Failure, Result};
+
+pub use self::manifest::Manifest;
+pub use self::program::{Chart, Program};
 
 /// Label with the release that an object belongs to.
 pub const INSTANCE: &str = "app.kubernetes.io/instance";
@@ -37,7 +43,7 @@ pub struct Release {
     pub revision: u64,
     info: Info,
     #[serde(default)]
-    chart: Chart,
+    chart: Shipped,
     /// What the user has set.
     #[serde(default)]
     config: Value,
@@ -53,7 +59,7 @@ struct Info {
 }
 
 #[derive(Debug, Clone, Default, Deserialize)]
-struct Chart {
+struct Shipped {
     /// Its defaults.
     #[serde(default)]
     values: Value,
@@ -74,13 +80,22 @@ struct Hook {
 /// # Errors
 /// `Usage` where there is no such release; its Secret can't be read, or has another form.
 pub async fn newest(cluster: &Cluster, name: &str) -> Result<Release> {
-    let all = revisions(cluster, Some(name)).await?;
-    let Some(newest) = all.into_values().next() else {
-        return Err(Failure::usage(format!("there is no Helm release {name} in namespace {}", cluster.namespace))
+    newest_of(cluster, name).await?.ok_or_else(|| {
+        Failure::usage(format!("there is no Helm release {name} in namespace {}", cluster.namespace))
             .fact("looked for its Secrets, where helm keeps releases unless HELM_DRIVER says otherwise")
-            .next(format!("helm list -n {}", cluster.namespace)));
-    };
-    read(cluster, &newest).await
+            .next(format!("helm list -n {}", cluster.namespace))
+    })
+}
+
+/// The same; `None` where there is no such release.
+///
+/// # Errors
+/// Its Secret can't be read, or has another form.
+pub async fn newest_of(cluster: &Cluster, name: &str) -> Result<Option<Release>> {
+    match revisions(cluster, Some(name)).await?.into_values().next() {
+        Some(newest) => read(cluster, &newest).await.map(Some),
+        None => Ok(None),
+    }
 }
 
 /// The newest revision of every release of the cluster's namespace.
@@ -133,6 +148,26 @@ fn decoded(packed: &[u8]) -> std::result::Result<Release, String> {
 }
 
 impl Release {
+    /// As helm says it: `deployed`, `failed`, `pending-install`.
+    #[must_use]
+    pub fn status(&self) -> &str {
+        &self.info.status
+    }
+
+    /// The objects that it consists of.
+    #[must_use]
+    pub fn manifest(&self) -> Manifest {
+        Manifest::of(&self.manifest)
+    }
+
+    /// A value that the user has set, else the chart's: `global.managedRelease`.
+    #[must_use]
+    pub fn value(&self, path: &str) -> Option<Value> {
+        let mut merged = self.chart.values.clone();
+        merge(&mut merged, &self.config);
+        path.split('.').try_fold(&merged, |value, key| value.get(key)).cloned()
+    }
+
     /// `deployed (revision 3)`.
     #[must_use]
     pub fn standing(&self) -> String {

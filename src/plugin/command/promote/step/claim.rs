@@ -1,0 +1,197 @@
+//! The claim that the new release mounts: with the replica's own volume, or with a copy of it.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use k8s_openapi::api::core::v1::PersistentVolumeClaim;
+use kube::api::{Api, ApiResource, DeleteParams, DynamicObject, GroupVersionKind, PostParams};
+use serde_json::json;
+use tokio::time::Instant;
+
+use super::super::Desk;
+use super::super::desk::pause;
+use super::super::spec::Copy;
+use super::primary::DIVERGED;
+use crate::cluster::error::{Context as _, found, is_conflict, is_not_found};
+use crate::cluster::job::own_labels;
+use crate::cluster::rebind::Place;
+use crate::exit::Exit;
+use crate::failure::{Failure, Result};
+use crate::plan::{Look, Run, Step};
+
+/// Gives the replica's volume to the new claim: a replica that is scaled up again gets a new volume, and never this one.
+pub(super) struct GiveVolume(pub(super) Arc<Desk>);
+
+#[async_trait]
+impl Step for GiveVolume {
+    fn id(&self) -> &'static str {
+        "give-volume"
+    }
+
+    fn title(&self) -> String {
+        let spec = &self.0.spec;
+        format!(
+            "give the volume of persistentvolumeclaim/{} to persistentvolumeclaim/{}, so that no replica gets it any more",
+            spec.bound.claim, spec.claim
+        )
+    }
+
+    async fn look(&self, run: &Run) -> Result<Look> {
+        let held = self.0.spec.bound.is_held_by(&run.cluster, &run.namespace, &self.0.spec.claim).await?;
+        Ok(if held { Look::Done } else { Look::Todo })
+    }
+
+    async fn act(&self, run: &Run) -> Result<String> {
+        let spec = &self.0.spec;
+        self.0.refuse_used(run, &spec.bound.claim).await?;
+        if spec.set.replicas(&run.cluster, &run.namespace).await? >= spec.replicas {
+            return Err(Failure::failed(format!("{} was scaled up again", spec.set))
+                .fact("its replica would mount the volume that the new release is to have")
+                .take_back());
+        }
+        let place = Place {
+            namespace: &run.namespace,
+            from: &spec.bound.claim,
+            to: &spec.claim,
+            labels: None,
+            operation: &run.id,
+            limit: spec.timeout(),
+        };
+        let given = spec.bound.give(&run.cluster, &run.stop, &place).await;
+        given.map_err(
+            |failure| if failure.exit == Exit::Interrupted || failure.passing { failure } else { failure.take_back() },
+        )?;
+        Ok(format!("persistentvolume/{}", spec.bound.volume))
+    }
+
+    async fn back(&self, run: &Run) -> Result<String> {
+        let spec = &self.0.spec;
+        if run.memory.recall::<bool>(DIVERGED)?.unwrap_or_default() {
+            return Ok(format!(
+                "persistentvolumeclaim/{} keeps the volume, which has a primary's data; {} clones the primary anew",
+                spec.claim, spec.set
+            ));
+        }
+        // Whoever was scaled up meanwhile may hold the old claim on its way out.
+        let replicas = spec.set.replicas(&run.cluster, &run.namespace).await?;
+        if replicas >= spec.replicas && !spec.bound.is_held_by(&run.cluster, &run.namespace, &spec.bound.claim).await? {
+            spec.set.scale(&run.cluster, &run.namespace, replicas, spec.replicas - 1).await?;
+            self.0.unused(run, &spec.bound.claim).await?;
+        }
+        let place = Place {
+            namespace: &run.namespace,
+            from: &spec.claim,
+            to: &spec.bound.claim,
+            labels: Some(spec.bound.labels.clone()),
+            operation: &run.id,
+            limit: spec.timeout(),
+        };
+        spec.bound.give(&run.cluster, &run.stop, &place).await?;
+        Ok(format!("persistentvolumeclaim/{} has its volume again", spec.bound.claim))
+    }
+}
+
+/// Makes the new claim with a copy of the replica's volume; the replica stays.
+pub(super) struct CopyClaim(pub(super) Arc<Desk>);
+
+#[async_trait]
+impl Step for CopyClaim {
+    fn id(&self) -> &'static str {
+        "copy-volume"
+    }
+
+    fn title(&self) -> String {
+        let spec = &self.0.spec;
+        let how = if spec.copy == Copy::Clone { "a clone" } else { "a snapshot" };
+        format!("make persistentvolumeclaim/{} out of {how} of persistentvolumeclaim/{}", spec.claim, spec.bound.claim)
+    }
+
+    async fn look(&self, run: &Run) -> Result<Look> {
+        let name = &self.0.spec.claim;
+        let claim = found(claims(run).get(name).await).doing(format!("read persistentvolumeclaim/{name}"))?;
+        Ok(if claim.is_some() { Look::Done } else { Look::Todo })
+    }
+
+    async fn act(&self, run: &Run) -> Result<String> {
+        let spec = &self.0.spec;
+        let source = match &spec.copy {
+            Copy::Snapshot(class) => {
+                self.snapshot(run, class.as_deref()).await.map_err(Failure::take_back)?;
+                json!({"apiGroup": "snapshot.storage.k8s.io", "kind": "VolumeSnapshot", "name": snapshot_name(run)})
+            }
+            Copy::Clone | Copy::None => json!({"kind": "PersistentVolumeClaim", "name": spec.bound.claim}),
+        };
+        let claim: PersistentVolumeClaim = serde_json::from_value(json!({
+            "metadata": {"name": spec.claim, "labels": own_labels(&run.id)},
+            "spec": {"accessModes": spec.bound.modes, "storageClassName": spec.bound.class, "dataSource": source,
+                "resources": {"requests": {"storage": spec.bound.size}}},
+        }))
+        .map_err(|error| Failure::failed(format!("cannot describe persistentvolumeclaim/{}: {error}", spec.claim)))?;
+        match claims(run).create(&PostParams::default(), &claim).await {
+            Err(error) if is_conflict(&error) => {}
+            made => made.map(drop).doing(format!("create persistentvolumeclaim/{}", spec.claim)).map_err(Failure::take_back)?,
+        }
+        Ok(String::new())
+    }
+
+    async fn back(&self, run: &Run) -> Result<String> {
+        let name = &self.0.spec.claim;
+        if run.memory.recall::<bool>(DIVERGED)?.unwrap_or_default() {
+            return Ok(format!("persistentvolumeclaim/{name} stays: it holds what the new release has written"));
+        }
+        gone(claims(run).delete(name, &DeleteParams::default()).await.map(drop))
+            .doing(format!("delete persistentvolumeclaim/{name}"))?;
+        let name = snapshot_name(run);
+        gone(snapshots(run).delete(&name, &DeleteParams::default()).await.map(drop))
+            .doing(format!("delete volumesnapshot/{name}"))?;
+        Ok(String::new())
+    }
+}
+
+impl CopyClaim {
+    /// Makes the snapshot if it is not there, and waits until a volume can be made of it.
+    async fn snapshot(&self, run: &Run, class: Option<&str>) -> Result<()> {
+        let (name, api) = (snapshot_name(run), snapshots(run));
+        let snapshot: DynamicObject = serde_json::from_value(json!({
+            "apiVersion": "snapshot.storage.k8s.io/v1", "kind": "VolumeSnapshot",
+            "metadata": {"name": name, "labels": own_labels(&run.id)},
+            "spec": {"volumeSnapshotClassName": class, "source": {"persistentVolumeClaimName": self.0.spec.bound.claim}},
+        }))
+        .map_err(|error| Failure::failed(format!("cannot describe volumesnapshot/{name}: {error}")))?;
+        match api.create(&PostParams::default(), &snapshot).await {
+            Err(error) if is_conflict(&error) => {}
+            made => made.map(drop).doing(format!("create volumesnapshot/{name}"))?,
+        }
+        let until = Instant::now() + self.0.spec.timeout();
+        loop {
+            let seen = api.get(&name).await.doing(format!("read volumesnapshot/{name}"))?;
+            if seen.data.pointer("/status/readyToUse").and_then(serde_json::Value::as_bool) == Some(true) {
+                return Ok(());
+            }
+            let why =
+                seen.data.pointer("/status/error/message").and_then(|text| text.as_str()).unwrap_or("its driver is still at it");
+            pause(&run.stop, until, &format!("volumesnapshot/{name} is not ready: {why}")).await?;
+        }
+    }
+}
+
+fn gone(deleted: kube::Result<()>) -> kube::Result<()> {
+    match deleted {
+        Err(error) if is_not_found(&error) => Ok(()),
+        deleted => deleted,
+    }
+}
+
+fn snapshot_name(run: &Run) -> String {
+    format!("dbmig-{}", run.id)
+}
+
+fn snapshots(run: &Run) -> Api<DynamicObject> {
+    let kind = GroupVersionKind::gvk("snapshot.storage.k8s.io", "v1", "VolumeSnapshot");
+    let resource = ApiResource::from_gvk_with_plural(&kind, "volumesnapshots");
+    Api::namespaced_with(run.cluster.client.clone(), &run.namespace, &resource)
+}
+
+fn claims(run: &Run) -> Api<PersistentVolumeClaim> {
+    Api::namespaced(run.cluster.client.clone(), &run.namespace)
+}
