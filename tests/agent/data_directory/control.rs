@@ -12,12 +12,16 @@ use crate::process::{ask, text};
 /// A directory with nothing but what is looked at.
 pub(super) fn skeleton(version: &str, control: &[u8]) -> TempDir {
     let folder = TempDir::new().unwrap();
-    for name in ["global", "pg_wal"] {
-        fs::create_dir(folder.path().join(name)).unwrap();
-    }
-    fs::write(folder.path().join("PG_VERSION"), format!("{version}\n")).unwrap();
-    fs::write(folder.path().join("global/pg_control"), control).unwrap();
+    write_skeleton(folder.path(), version, control);
     folder
+}
+
+pub(super) fn write_skeleton(folder: &Path, version: &str, control: &[u8]) {
+    for name in ["global", "pg_wal"] {
+        fs::create_dir(folder.join(name)).unwrap();
+    }
+    fs::write(folder.join("PG_VERSION"), format!("{version}\n")).unwrap();
+    fs::write(folder.join("global/pg_control"), control).unwrap();
 }
 
 fn read(folder: &Path) -> Result<DataDirectory, dbmig_wire::AgentError> {

@@ -7,8 +7,9 @@ use std::path::Path;
 use dbmig_wire::{ClusterRole, DataDirectory, ErrorKind, MakePrimary, MakeStandby, ReadDataDirectory};
 use tempfile::TempDir;
 
-use super::control::{real, skeleton, with_state};
+use super::control::{real, skeleton, with_state, write_skeleton};
 use super::server::{OPERATION, all};
+use crate::mount::Mount;
 use crate::process::{agent, ask, line, run, text};
 
 const OF_STANDBY: &str =
@@ -89,4 +90,32 @@ fn a_version_11_that_only_restores_is_no_standby_files_only() {
         assert_eq!(read(folder.path()).role, role, "{conf}");
         assert_eq!(ask(to_primary(folder.path())).is_ok(), role == ClusterRole::Standby, "{conf}");
     }
+}
+
+#[test]
+fn a_full_volume_leaves_a_standby_and_the_call_is_repeated_files_only() {
+    let volume = Mount::tmpfs(256 << 10);
+    let data = volume.path();
+    let (words, bytes) = real().swap_remove(6);
+    assert_eq!(words[0], "17");
+    write_skeleton(data, "17", &with_state(&bytes, 2, 288));
+    fs::write(data.join("standby.signal"), "").unwrap();
+    fs::write(data.join("postgresql.auto.conf"), "primary_conninfo = 'host=alpha'\n").unwrap();
+    volume.leave(0);
+    let error = ask(to_primary(data)).unwrap_err();
+    assert_eq!(error.kind, ErrorKind::NoSpace, "{error:?}");
+    assert!(error.message.contains("0 bytes are free"), "{error:?}");
+    assert_eq!((read(data).role, read(data).names_primary), (ClusterRole::Standby, true));
+    volume.make_room();
+    // Room for what is kept, not for what takes its place.
+    volume.leave(2 * 4096);
+    let error = ask(to_primary(data)).unwrap_err();
+    assert_eq!(error.kind, ErrorKind::NoSpace, "{error:?}");
+    assert_eq!((read(data).role, read(data).names_primary), (ClusterRole::Standby, true));
+    volume.make_room();
+    assert_eq!(ask(to_primary(data)).unwrap().role, ClusterRole::Recovering);
+    assert_eq!(ask(to_standby(data)).unwrap().role, ClusterRole::Standby);
+    let mut names: Vec<_> = fs::read_dir(data).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    names.sort();
+    assert_eq!(names, ["PG_VERSION", "global", "pg_wal", "postgresql.auto.conf", "standby.signal"]);
 }

@@ -6,7 +6,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use dbmig_wire::{ClusterRole, ControlState, ErrorKind, MakePrimary, Message};
 
 use super::server::{OPERATION, Pair, all, version};
-use crate::process::{agent, ask, line, messages, run};
+use crate::process::{agent, ask, error, line, messages, run};
 
 #[test]
 fn a_standby_begins_a_timeline_of_its_own_with_every_row_that_it_had() {
@@ -33,6 +33,7 @@ fn a_standby_begins_a_timeline_of_its_own_with_every_row_that_it_had() {
     }
     let files = all(&standby.data);
     assert_eq!(ask(standby.to_primary()).unwrap(), after, "a second call finds it done");
+    assert_eq!(ask(standby.to_forget()).unwrap_err().kind, ErrorKind::Changed, "it can still go back");
     assert_eq!(all(&standby.data), files);
 
     let rows = pair.primary.rows();
@@ -46,6 +47,12 @@ fn a_standby_begins_a_timeline_of_its_own_with_every_row_that_it_had() {
     let done = ask(standby.to_primary()).unwrap();
     assert_eq!((done.role, done.control.timeline), (ClusterRole::Primary, 2), "also once a server has run on it");
     assert!(standby.log().contains("selected new timeline ID: 2"), "{}", standby.log());
+
+    let kept = standby.data.join(format!(".dbmig-{OPERATION}"));
+    assert!(kept.exists());
+    assert_eq!(ask(standby.to_forget()).unwrap(), done);
+    assert!(!kept.exists());
+    assert_eq!(ask(standby.to_forget()).unwrap(), done);
 
     // What recovery was told is of no use to a primary, and may go.
     for setting in ["restore_command", "recovery_target_timeline"] {
@@ -104,6 +111,26 @@ fn a_standby_that_was_shut_down_at_once_is_taken_on_consent() {
     standby.start();
     standby.becomes_primary();
     assert_eq!((standby.timeline(), standby.rows()), ("2".to_owned(), pair.primary.rows()));
+}
+
+#[test]
+fn its_owner_can_do_it_all_without_being_root_and_others_can_do_nothing() {
+    let pair = Pair::with_standby_at_rest();
+    let standby = &pair.standby;
+    let before = all(&standby.data);
+    let owner = standby.read().unwrap();
+    let other = run(&mut standby.helper_of((65534, 65534)), &line(standby.to_primary()));
+    assert_eq!(error(&other).kind, ErrorKind::Permission, "{other:?}");
+    assert_eq!(all(&standby.data), before);
+    let helper = || standby.helper_of((owner.uid, owner.gid));
+    let there = run(&mut helper(), &line(standby.to_primary()));
+    assert!(there.status.success(), "{there:?}");
+    assert_eq!(standby.read().unwrap().role, ClusterRole::Recovering);
+    let back = run(&mut helper(), &line(standby.to_standby()));
+    assert!(back.status.success(), "{back:?}");
+    assert_eq!(all(&standby.data), before);
+    standby.start();
+    pair.streams();
 }
 
 #[test]

@@ -1,15 +1,15 @@
 //! PostgreSQL servers on folders of their own, which end with the test.
 
 use std::fs;
-use std::os::unix::fs::{MetadataExt, chown};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 use std::sync::OnceLock;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use dbmig_wire::{AgentError, DataDirectory, MakePrimary, MakeStandby, ReadDataDirectory};
+use dbmig_wire::{AgentError, DataDirectory, ForgetStandby, MakePrimary, MakeStandby, ReadDataDirectory};
 use tempfile::TempDir;
 
 use crate::process::{ask, text};
@@ -88,7 +88,7 @@ impl Server {
         let mut start = program("pg_ctl", &self.folder);
         start.args(["-w", "-s", "-D"]).arg(&self.data).arg("-l").arg(self.log_path()).args(["-o", &options, "start"]);
         // The server keeps what it inherits, and a pipe would never end.
-        start.stdout(std::process::Stdio::null()).stderr(std::process::Stdio::null()).status().unwrap().success()
+        start.stdout(Stdio::null()).stderr(Stdio::null()).status().unwrap().success()
     }
 
     pub(super) fn stop(&self, mode: &str) {
@@ -166,6 +166,20 @@ impl Server {
 
     pub(super) fn to_standby(&self) -> MakeStandby {
         MakeStandby { path: text(&self.data), operation: OPERATION.to_owned() }
+    }
+
+    pub(super) fn to_forget(&self) -> ForgetStandby {
+        ForgetStandby { path: text(&self.data), operation: OPERATION.to_owned() }
+    }
+
+    /// The helper as a container of this user runs it, from where it may.
+    pub(super) fn helper_of(&self, user: (u32, u32)) -> Command {
+        let copy = self.folder.join("dbmig-agent");
+        fs::copy(env!("CARGO_BIN_EXE_dbmig-agent"), &copy).unwrap();
+        fs::set_permissions(&self.folder, fs::Permissions::from_mode(0o755)).unwrap();
+        let mut command = Command::new(copy);
+        command.arg("ask").stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).uid(user.0).gid(user.1);
+        command
     }
 
     /// Another directory with the same in it; the server must be at rest.
