@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use dbmig_wire::{ErrorKind, MakePrimary, MakeStandby, Request};
+use dbmig_wire::{ErrorKind, ForgetStandby, MakePrimary, MakeStandby, Request};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -20,9 +20,9 @@ pub(crate) fn answer(request: &Request, report: &dyn Report) -> Result<Value> {
         Request::Replace(call) => alone::with(&call.database, report)?,
         Request::Restore(call) => alone::with(&call.database, report)?,
         Request::Alter(call) => alone::with(&call.database, report)?,
-        Request::MakePrimary(MakePrimary { path, .. }) | Request::MakeStandby(MakeStandby { path, .. }) => {
-            alone::with(&format!("{path}/PG_VERSION"), report)?
-        }
+        Request::MakePrimary(MakePrimary { path, .. })
+        | Request::MakeStandby(MakeStandby { path, .. })
+        | Request::ForgetStandby(ForgetStandby { path, .. }) => alone::with(&format!("{path}/PG_VERSION"), report)?,
         _ => None,
     };
     match request {
@@ -49,6 +49,7 @@ pub(crate) fn answer(request: &Request, report: &dyn Report) -> Result<Value> {
         Request::ReadDataDirectory(call) => value(data_directory::read(call, report)),
         Request::MakePrimary(call) => value(data_directory::make_primary(call, report)),
         Request::MakeStandby(call) => value(data_directory::make_standby(call, report)),
+        Request::ForgetStandby(call) => value(data_directory::forget_standby(call, report)),
     }
 }
 

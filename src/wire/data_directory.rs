@@ -33,6 +33,15 @@ pub struct MakeStandby {
     pub operation: String,
 }
 
+/// Remove what [`MakePrimary`] kept, once a server has ended recovery and nobody wants to go back. A server may run on it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ForgetStandby {
+    /// Absolute path of the folder that has `PG_VERSION` in it.
+    pub path: String,
+    /// The operation that made it a primary.
+    pub operation: String,
+}
+
 /// What a data directory is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DataDirectory {

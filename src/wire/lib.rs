@@ -71,6 +71,7 @@ pub enum Request {
     ReadDataDirectory(ReadDataDirectory),
     MakePrimary(MakePrimary),
     MakeStandby(MakeStandby),
+    ForgetStandby(ForgetStandby),
 }
 
 /// A request together with the type of its answer.
@@ -112,6 +113,7 @@ calls! {
     ReadDataDirectory => DataDirectory,
     MakePrimary => DataDirectory,
     MakeStandby => DataDirectory,
+    ForgetStandby => DataDirectory,
 }
 
 /// What the agent says of itself, so that the plugin knows it runs the bytes it sent.

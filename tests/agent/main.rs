@@ -1,6 +1,7 @@
 //! Tests of the helper binary and its library.
 #![allow(clippy::unwrap_used, missing_docs, unreachable_pub, reason = "a test may panic, and nobody else calls it")]
 
+mod data_directory;
 mod database;
 mod faults;
 mod file;

@@ -19,7 +19,7 @@ use crate::report::Report;
 use crate::swap::look;
 
 pub use primary::make_primary;
-pub use standby::make_standby;
+pub use standby::{forget_standby, make_standby};
 
 const STANDBY_SIGNAL: &str = "standby.signal";
 const RECOVERY_SIGNAL: &str = "recovery.signal";

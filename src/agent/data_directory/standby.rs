@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use dbmig_wire::{ClusterRole, ControlState, DataDirectory, ErrorKind, MakeStandby};
+use dbmig_wire::{ClusterRole, ControlState, DataDirectory, ErrorKind, ForgetStandby, MakeStandby};
 
 use super::kept::{Kept, Note};
 use super::{look_at, must_be_at_rest, newest_history};
@@ -39,6 +39,24 @@ pub fn make_standby(call: &MakeStandby, report: &dyn Report) -> Result<DataDirec
     kept.remove()?;
     die::point("standby:5");
     look_at(directory)
+}
+
+/// Answers [`ForgetStandby`].
+///
+/// # Errors
+/// `Changed` while it can still be the standby that it was; nothing was removed then.
+pub fn forget_standby(call: &ForgetStandby, report: &dyn Report) -> Result<DataDirectory> {
+    report.check()?;
+    let directory = Path::new(&call.path);
+    let facts = look_at(directory)?;
+    if facts.role != ClusterRole::Primary {
+        return Err(fail(
+            ErrorKind::Changed,
+            format!("no server has ended recovery on {} yet; what is kept in it was left there", call.path),
+        ));
+    }
+    Kept::new(directory, &call.operation, &facts, report)?.remove()?;
+    Ok(facts)
 }
 
 /// Why a server on it could not follow the old primary any more. One that was ended before it had replayed everything has
