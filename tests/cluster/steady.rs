@@ -72,3 +72,38 @@ async fn by_hand_a_replica_becomes_the_next_release_while_a_client_writes_and_re
     );
     assert_eq!(steady.role("beta", "master"), "f|1");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn releases_can_be_made_to_fail_and_their_servers_to_use_slots() {
+    let space = Namespace::new("steady").await;
+    let Some(steady) = Steady::new(&space) else { return };
+    let steady = steady.value("database.postgres.version=17").value("database.postgres.slave.slots=true").up();
+    let slots = "SELECT string_agg(slot_name, ' ' ORDER BY slot_name) FROM pg_replication_slots WHERE active";
+    assert_eq!(steady.sql("alpha", "master", slots), "alpha_postgresql_slave_0 alpha_postgresql_slave_1");
+    assert!(steady.sql("alpha", "slave-1", "SHOW server_version").starts_with("17."));
+
+    let install = |release: &str, how: &str| {
+        let values = format!("{how},database.postgres.slave.replicas=0,restbackend.schemaVersion=2");
+        let run = steady.helm(&["install", release, steady::CORE, "--wait", "--timeout", "15s", "--set", &values]);
+        assert!(run.code == 1 && run.stderr.contains("timed out"), "{} {}", run.code, run.stderr);
+    };
+    install("beta", "failMigration=true");
+    assert_eq!(steady.schema("beta"), "2|t");
+    install("gamma", "neverReady=true");
+    assert_eq!(steady.schema("gamma"), "2|f");
+
+    // A client that goes past the front sees what happens to the application behind it.
+    steady.client(20).client_by("direct:8091");
+    space.kubectl(&["scale", "deployment/alpha-restbackend", "--replicas=0"]);
+    space.wait_for("requests fail", || steady.seen().writes.failed() > 5 && steady.seen().reads.failed() > 5);
+    space.kubectl(&["scale", "deployment/alpha-restbackend", "--replicas=2"]);
+    steady.goes_on(20).client_ends();
+    let seen = steady.seen();
+    for acks in [&seen.writes, &seen.reads] {
+        assert!(acks.longest_gap() > 0.3 && acks.all_gaps() >= acks.longest_gap(), "{:?}", acks.gaps);
+    }
+    let there = steady.numbers("alpha", "master");
+    let is_there = |number: &i64| there.binary_search(number).is_ok();
+    assert!(seen.writes.written.iter().all(is_there), "an acknowledged row is not there");
+    assert!(!seen.writes.refused.iter().any(is_there), "a refused row is there");
+}

@@ -16,7 +16,6 @@ mod user;
 
 pub(crate) use acks::Acks;
 pub(crate) use fixture::{Shape, Upmeter};
-pub(crate) use helm::with_helm;
 pub(crate) use job::Job;
 pub(crate) use moving::{Moving, Side};
 pub(crate) use namespace::{Namespace, Run, kubectl};

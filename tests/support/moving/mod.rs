@@ -8,10 +8,9 @@ use serde_json::{Value, json};
 use super::namespace::kubectl;
 use super::{Acks, Namespace, Run};
 
-/// For psql: rows and a digest of each table of the application, and where its sequences are.
+/// For psql: rows and a digest of each table of the application.
 pub(super) const EACH_TABLE: &str = "SELECT format('SELECT %L, count(*), sum(hashtextextended(t::text, 0)::numeric) FROM %I.%I AS t', \
-     tablename, schemaname, tablename) FROM pg_tables WHERE schemaname = 'api' ORDER BY 1 \\gexec\n\
-     SELECT sequencename, last_value FROM pg_sequences WHERE schemaname = 'api' ORDER BY 1;\n";
+     tablename, schemaname, tablename) FROM pg_tables WHERE schemaname = 'api' ORDER BY 1 \\gexec\n";
 
 /// Which of the two servers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -206,7 +205,8 @@ impl<'a> Moving<'a> {
 
     /// Rows and a digest of each table, and where the sequences are: the same on both servers when all has moved.
     pub(crate) fn content(&self, side: Side) -> String {
-        let run = Run::with_input(&mut self.stdin_of(side), EACH_TABLE);
+        const SEQUENCES: &str = "SELECT sequencename, last_value FROM pg_sequences WHERE schemaname = 'api' ORDER BY 1;\n";
+        let run = Run::with_input(&mut self.stdin_of(side), &format!("{EACH_TABLE}{SEQUENCES}"));
         assert_eq!(run.code, 0, "{}", run.stderr);
         run.stdout
     }

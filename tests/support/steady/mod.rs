@@ -2,18 +2,18 @@
 //! way in. Release `alpha` of the one and `admin` of the other are installed with real Helm; a client writes and reads all the time; and
 //! every volume knows which servers it had.
 
-mod client;
+pub(crate) mod client;
 mod volume;
 
+use std::path::Path;
 use std::process::Command;
 
 use serde_json::{Value, json};
 
+use super::helm::with_helm;
 use super::moving::EACH_TABLE;
 use super::namespace::kubectl;
 use super::{Namespace, Run};
-
-pub(crate) use client::Seen;
 
 /// Folder of chart `core`.
 pub(crate) const CORE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/steady/core");
@@ -94,6 +94,21 @@ impl<'a> Steady<'a> {
         Run::of(&mut self.space.helm_command(words))
     }
 
+    /// `kubectl dbmig …` with Helm in its PATH.
+    pub(crate) fn dbmig(&self, words: &[&str]) -> Run {
+        Run::of(&mut self.dbmig_command(words))
+    }
+
+    /// The same, not started yet.
+    pub(crate) fn dbmig_command(&self, words: &[&str]) -> Command {
+        with_helm(self.space.dbmig_command(words))
+    }
+
+    /// The same as the user of a kubeconfig.
+    pub(crate) fn dbmig_command_as(&self, kubeconfig: &Path, words: &[&str]) -> Command {
+        with_helm(self.space.dbmig_command_as(kubeconfig, words))
+    }
+
     /// Statements on a server of a release, `master` or `slave-1`, as its superuser; their rows, fields with `|` between them, without the
     /// last newline.
     pub(crate) fn sql(&self, release: &str, server: &str, sql: &str) -> String {
@@ -133,7 +148,8 @@ impl<'a> Steady<'a> {
         all.lines().map(|n| n.parse().unwrap_or_else(|e| panic!("{n}: {e}"))).collect()
     }
 
-    /// Rows and a digest of each table, and where the sequences are. Tables that a migration changes differ with its version.
+    /// Rows and a digest of each table. Those that a migration changes differ with its version. Sequences do not count: those of a
+    /// replica are up to 32 values ahead of its master's.
     pub(crate) fn content(&self, release: &str, server: &str) -> String {
         self.sql(release, server, EACH_TABLE)
     }
