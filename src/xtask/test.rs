@@ -21,7 +21,7 @@ pub(crate) struct Args {
 pub(crate) fn run(args: &Args) -> Outcome {
     let cluster = Kubernetes::choose(args.context.as_deref(), args.yes)?;
     if cluster.is_lab() {
-        for image in ["databases", "helm", "migrations", "moving"] {
+        for image in ["databases", "helm", "migrations", "moving", "steady"] {
             run_command(Command::new(lab().with_file_name(image).join("build")).stdout(Stdio::null()))?;
         }
     }

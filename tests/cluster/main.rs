@@ -18,5 +18,6 @@ mod place;
 mod repair;
 mod roles;
 mod run;
+mod steady;
 mod story;
 mod vacuum;

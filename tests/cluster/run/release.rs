@@ -1,6 +1,6 @@
 //! `run helm-hook/RELEASE`: the hook Job of a release that real Helm has installed, limits on locks, and a lock against other namespaces.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
 use super::shop::{FROM, deploy_to};
@@ -12,17 +12,10 @@ const ROLES: &str =
     concat!(include_str!("../../../plugin-manifest/run.yaml"), "\n---\n", include_str!("../../../plugin-manifest/run-helm.yaml"));
 const HOOK: &str = "helm-hook/shop";
 
-/// Real Helm, as the lab gets it.
+/// Helm does something with release `shop`, whose chart is here.
 fn helm(space: &Namespace, words: &[&str]) -> Command {
-    let lab = PathBuf::from(std::env::var_os("DBMIG_TEST_LAB").expect("only on the throwaway cluster"));
-    let helm = Run::of(&mut Command::new(lab.with_file_name("helm").join("build")));
-    assert_eq!(helm.code, 0, "{}", helm.stderr);
-    let mut command = Command::new(helm.stdout.trim());
-    if let Some(kubeconfig) = std::env::var_os("DBMIG_TEST_KUBECONFIG") {
-        command.env("KUBECONFIG", kubeconfig);
-    }
-    let chart = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cluster/run/chart");
-    command.args(words).arg("shop").arg(chart).args(["--namespace", space.name()]);
+    let mut command = space.helm_command(words);
+    command.arg("shop").arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cluster/run/chart"));
     command
 }
 

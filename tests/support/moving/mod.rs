@@ -1,16 +1,16 @@
 //! A PostgreSQL database that is to move from version 15 to 17 while it is written to: both servers, the seed's Job
 //! `db-upgrade`, a writer with a log of what was acknowledged, and a web application in PostgREST's place.
 
-mod acks;
-
 use std::process::Command;
 
 use serde_json::{Value, json};
 
 use super::namespace::kubectl;
-use super::{Namespace, Run};
+use super::{Acks, Namespace, Run};
 
-pub(crate) use acks::Acks;
+/// For psql: rows and a digest of each table of the application.
+pub(super) const EACH_TABLE: &str = "SELECT format('SELECT %L, count(*), sum(hashtextextended(t::text, 0)::numeric) FROM %I.%I AS t', \
+     tablename, schemaname, tablename) FROM pg_tables WHERE schemaname = 'api' ORDER BY 1 \\gexec\n";
 
 /// Which of the two servers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -205,10 +205,8 @@ impl<'a> Moving<'a> {
 
     /// Rows and a digest of each table, and where the sequences are: the same on both servers when all has moved.
     pub(crate) fn content(&self, side: Side) -> String {
-        const EACH_TABLE: &str = "SELECT format('SELECT %L, count(*), sum(hashtextextended(t::text, 0)::numeric) FROM %I.%I AS t', \
-             tablename, schemaname, tablename) FROM pg_tables WHERE schemaname = 'api' ORDER BY 1 \\gexec\n\
-             SELECT sequencename, last_value FROM pg_sequences WHERE schemaname = 'api' ORDER BY 1;\n";
-        let run = Run::with_input(&mut self.stdin_of(side), EACH_TABLE);
+        const SEQUENCES: &str = "SELECT sequencename, last_value FROM pg_sequences WHERE schemaname = 'api' ORDER BY 1;\n";
+        let run = Run::with_input(&mut self.stdin_of(side), &format!("{EACH_TABLE}{SEQUENCES}"));
         assert_eq!(run.code, 0, "{}", run.stderr);
         run.stdout
     }

@@ -1,4 +1,4 @@
-//! What the writers know of their rows.
+//! What those who write and read all the time know of what came of it.
 
 use std::collections::BTreeSet;
 
@@ -14,6 +14,8 @@ pub(crate) struct Acks {
     /// Milliseconds between the last acknowledgement before the first failure and the first one after the last failure, if there were failures
     /// and writing goes on again.
     pub outage: Option<u64>,
+    /// The same for each failure or row of failures that nothing was acknowledged in between.
+    pub gaps: Vec<u64>,
 }
 
 impl Acks {
@@ -32,6 +34,7 @@ impl Acks {
                     acks.written.insert(number);
                     if failing {
                         acks.outage = since.map(|since| time.saturating_sub(since));
+                        acks.gaps.extend(last.map(|last| time.saturating_sub(last)));
                     }
                     (last, failing) = (Some(time), false);
                     continue;
@@ -42,6 +45,21 @@ impl Acks {
             (since, failing) = (since.or(last), true);
         }
         acks
+    }
+
+    /// How many were not acknowledged.
+    pub(crate) fn failed(&self) -> usize {
+        self.refused.len() + self.unknown.len()
+    }
+
+    /// Seconds of the longest time without an acknowledgement in which something failed.
+    pub(crate) fn longest_gap(&self) -> f64 {
+        self.gaps.iter().max().map_or(0.0, |gap| std::time::Duration::from_millis(*gap).as_secs_f64())
+    }
+
+    /// Seconds of all such times together.
+    pub(crate) fn all_gaps(&self) -> f64 {
+        std::time::Duration::from_millis(self.gaps.iter().sum()).as_secs_f64()
     }
 }
 
