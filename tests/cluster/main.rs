@@ -15,6 +15,7 @@ mod krew;
 mod moving;
 mod observe;
 mod place;
+mod promote;
 mod repair;
 mod roles;
 mod run;

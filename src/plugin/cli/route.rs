@@ -28,8 +28,8 @@ Examples:
   # Every backend of an Ingress that is one of alpha's Services becomes beta's
   kubectl dbmig route --ingress ing/front --from-release alpha --to beta
 
-  # Back
-  kubectl dbmig undo")]
+  # Back, by the id that it has said
+  kubectl dbmig undo route-x7k2pq")]
 pub struct Args {
     /// The release that traffic is led to
     #[arg(long, visible_alias = "core-release", value_name = "RELEASE", value_parser = NonEmptyStringValueParser::new())]

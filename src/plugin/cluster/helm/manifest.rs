@@ -48,6 +48,20 @@ impl Manifest {
         self.0.iter().filter(|object| object["kind"] == "Service").filter_map(of).collect()
     }
 
+    /// Beginnings of the names of the claims that its StatefulSets would make or take: `data-db-`, with a number behind it.
+    #[must_use]
+    pub fn claims(&self) -> Vec<String> {
+        let sets = self.0.iter().filter(|object| object["kind"] == "StatefulSet");
+        let of = |set: &Value| {
+            let name = set.pointer("/metadata/name").and_then(Value::as_str).unwrap_or_default().to_owned();
+            let templates = set.pointer("/spec/volumeClaimTemplates").and_then(Value::as_array).cloned().unwrap_or_default();
+            let template =
+                |one: &Value| one.pointer("/metadata/name").and_then(Value::as_str).map(|one| format!("{one}-{name}-"));
+            templates.iter().filter_map(template).collect::<Vec<_>>()
+        };
+        sets.flat_map(of).collect()
+    }
+
     /// The pods that it would have: what each requests, and how many there are of it.
     pub fn pods(&self) -> impl Iterator<Item = (&Value, u64)> {
         self.0.iter().filter_map(|object| {
@@ -79,7 +93,7 @@ mod tests {
     use super::*;
 
     const TEXT: &str = "---\n# nothing\n---\nkind: Service\nmetadata: {name: db, namespace: there}\n---\nkind: StatefulSet\nmetadata: {name: db}\nspec: \
-         {replicas: 2, template: {spec: {containers: [], volumes: [{name: d, persistentVolumeClaim: {claimName: data-beta}}]}}}\n---\n\
+         {volumeClaimTemplates: [{metadata: {name: log}}], replicas: 2, template: {spec: {containers: [], volumes: [{name: d, persistentVolumeClaim: {claimName: data-beta}}]}}}\n---\n\
          kind: Job\nmetadata: {name: hook, annotations: {helm.sh/hook: pre-install}}\n";
 
     #[test]
@@ -91,7 +105,7 @@ mod tests {
         assert_eq!(names(manifest.workloads()), ["statefulset/db"]);
         assert_eq!(manifest.elsewhere("here"), ["service/db"]);
         assert_eq!(manifest.objects(), ["service/db", "statefulset/db"]);
-        assert_eq!(manifest.services(), ["db"]);
+        assert_eq!((manifest.services(), manifest.claims()), (vec!["db".to_owned()], vec!["log-db-".to_owned()]));
         assert_eq!(manifest.pods().map(|(_, count)| count).collect::<Vec<_>>(), [2]);
     }
 }

@@ -158,15 +158,31 @@ impl Desk {
 
 /// A server in a pod of a workload.
 pub(super) async fn reach(cluster: &Cluster, server: &Server) -> Result<Postgres> {
+    log_in(&seat(cluster, server).await?).await
+}
+
+/// Our binary in the container of a server.
+pub(super) async fn seat(cluster: &Cluster, server: &Server) -> Result<Seat> {
     let target = Target::resolve(cluster, &server.target, server.container.as_deref()).await?;
-    within(cluster, &target.pod, &target.container).await
+    Seat::inside(cluster, &target.pod, &target.container).await
 }
 
 /// The server in a container of a pod, with the login that the container itself has.
 pub(super) async fn within(cluster: &Cluster, pod: &Pod, container: &str) -> Result<Postgres> {
-    let seat = Seat::inside(cluster, pod, container).await?;
-    let found = own_server(&seat).await?;
-    connect(&seat, &found, Limits { statement: COUNTING, ..Limits::default() }).await
+    log_in(&Seat::inside(cluster, pod, container).await?).await
+}
+
+/// The server in the container where our binary is, with the login that the container itself has.
+pub(super) async fn log_in(seat: &Seat) -> Result<Postgres> {
+    let found = own_server(seat).await?;
+    connect(seat, &found, Limits { statement: COUNTING, ..Limits::default() }).await
+}
+
+/// Path of a server's data directory, as its container sees it.
+pub(super) async fn data_directory(server: &Postgres) -> Result<String> {
+    let rows = server.query("SELECT current_setting('data_directory')").await?;
+    let path = rows.first().and_then(|row| row.first()).and_then(|path| path.as_str());
+    path.map(str::to_owned).ok_or_else(|| Failure::failed("the server does not say where its data directory is"))
 }
 
 /// Waits a moment before the next look.

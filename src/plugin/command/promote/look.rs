@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use k8s_openapi::api::core::v1::{Pod, Service};
+use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod, Service};
 use kube::api::{Api, ListParams};
-use serde_json::{Value, json};
+use serde_json::json;
 
-use super::desk::{Desk, reach, within};
+use super::desk::{Desk, data_directory, reach, within};
 use super::package::Package;
 use super::set::Set;
 use super::spec::{Copy, Server, Spec};
@@ -22,7 +22,6 @@ use crate::cluster::pods::is_ready;
 use crate::cluster::rebind::Bound;
 use crate::cluster::volume::{Source, container_with};
 use crate::command::session::Session;
-use crate::database::Database as _;
 use crate::database::postgres::{End, Postgres};
 use crate::failure::{Failure, Result};
 use crate::replication::{Freeze, Receiver, Standing, differences, receiver, revokes, standing, still_allowed, writers};
@@ -62,8 +61,8 @@ pub(super) async fn look(session: &Session, args: &Args, id: &str) -> Result<(Ar
     let copy = storage::copy(cluster, &bound, args.copy, args.snapshot_class.as_deref()).await?;
     let claim = format!("{}-{release}", set.mount.volume);
     let (package, chosen) = chart(&helm, args, &release, &claim).await?;
-    let mut notes = refuse_odd(cluster, &chosen.manifest, &claim).await?;
-    notes.extend(room::lacking(cluster, &chosen.manifest).await);
+    refuse_odd(cluster, &chosen.manifest, &claim).await?;
+    let notes = room::lacking(cluster, &chosen.manifest).await;
     let container = match &args.container {
         Some(name) => name.clone(),
         None => container_with(&set.pod, std::slice::from_ref(&set.mount), "").to_owned(),
@@ -82,8 +81,7 @@ pub(super) async fn look(session: &Session, args: &Args, id: &str) -> Result<(Ar
     let lag = well(&state, &old, &primary, args.max_lag << 20)?;
     let (script, script_from) = script(args, &server).await?;
     let (freeze, still) = stopped(&server, &script).await?;
-    let data = replica.query("SELECT current_setting('data_directory')").await?;
-    let data = data.first().and_then(|row| row.first()).and_then(Value::as_str).unwrap_or_default().to_owned();
+    let data = data_directory(&replica).await?;
     let inside = set.mount.to_volume(&data).ok_or_else(|| {
         Failure::refused(format!("the data directory {data} is not on persistentvolumeclaim/{}", set.claim))
             .fact(format!("that is mounted at {}", set.mount.path))
@@ -176,7 +174,7 @@ async fn chart(helm: &Program, args: &Args, release: &str, claim: &str) -> Resul
 }
 
 /// What of the release would be elsewhere or in the way.
-async fn refuse_odd(cluster: &crate::cluster::Cluster, manifest: &Manifest, claim: &str) -> Result<Vec<String>> {
+async fn refuse_odd(cluster: &crate::cluster::Cluster, manifest: &Manifest, claim: &str) -> Result<()> {
     let namespace = &cluster.namespace;
     let elsewhere = manifest.elsewhere(namespace);
     if !elsewhere.is_empty() {
@@ -189,14 +187,30 @@ async fn refuse_odd(cluster: &crate::cluster::Cluster, manifest: &Manifest, clai
         .state("nothing was changed")
         .next("set the chart's namespace value, or name the namespace: --namespace NAME"));
     }
-    let claims: Api<k8s_openapi::api::core::v1::PersistentVolumeClaim> = Api::namespaced(cluster.client.clone(), namespace);
-    if found(claims.get_metadata(claim).await).doing(format!("read persistentvolumeclaim/{claim}"))?.is_some() {
+    let claims: Api<PersistentVolumeClaim> = Api::namespaced(cluster.client.clone(), namespace);
+    let there = claims.list_metadata(&ListParams::default()).await.doing("list persistentvolumeclaims")?;
+    let there: Vec<String> = there.items.into_iter().filter_map(|claim| claim.metadata.name).collect();
+    if there.iter().any(|name| name == claim) {
         return Err(Failure::refused(format!("there is a persistentvolumeclaim/{claim} already"))
             .fact("the new release is to have one of this name; it may hold what an earlier one has written")
             .state("nothing was changed")
             .next("name another release, or delete that claim if nobody needs what is on it"));
     }
-    Ok(Vec::new())
+    let beginnings = manifest.claims();
+    let is_taken = |name: &&String| {
+        let number = |beginning: &String| name.strip_prefix(beginning.as_str()).is_some_and(|rest| rest.parse::<u32>().is_ok());
+        beginnings.iter().any(number)
+    };
+    let left: Vec<String> = there.iter().filter(is_taken).cloned().collect();
+    if !left.is_empty() {
+        return Err(Failure::refused("claims of an earlier release of this name are left, and the new one would take them")
+            .facts(left.iter().map(|name| format!("persistentvolumeclaim/{name}")))
+            .fact("what is on them belongs to another database by now")
+            .state("nothing was changed")
+            .next(format!("if nobody needs them: kubectl delete pvc {} -n {namespace}", left.join(" ")))
+            .next("name another release: --release NAME"));
+    }
+    Ok(())
 }
 
 /// Whom the replica receives from.

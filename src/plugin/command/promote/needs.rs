@@ -12,13 +12,13 @@ const LOOK: &[Rule] = &[
     ("", "pods", &["get", "list", "watch", "create", "delete"]),
     ("", "pods/exec", &["get", "create"]),
     ("", "services", &["get"]),
-    ("", "persistentvolumeclaims", &["get"]),
+    ("", "persistentvolumeclaims", &["get", "list"]),
     ("", "secrets", &["get", "list"]),
     ("apps", "statefulsets", &["get"]),
 ];
 const CHANGE: &[Rule] = &[
     ("", "configmaps", &["get", "list", "create", "update"]),
-    ("", "persistentvolumeclaims", &["get", "create", "delete"]),
+    ("", "persistentvolumeclaims", &["get", "list", "create", "delete"]),
     ("", "secrets", &["get", "list", "create", "delete"]),
     ("apps", "statefulsets", &["get", "list", "watch"]),
     ("apps", "statefulsets/scale", &["patch"]),

@@ -30,10 +30,7 @@ impl Step for GiveVolume {
 
     fn title(&self) -> String {
         let spec = &self.0.spec;
-        format!(
-            "give the volume of persistentvolumeclaim/{} to persistentvolumeclaim/{}, so that no replica gets it any more",
-            spec.bound.claim, spec.claim
-        )
+        format!("give the volume of persistentvolumeclaim/{} to persistentvolumeclaim/{}", spec.bound.claim, spec.claim)
     }
 
     async fn look(&self, run: &Run) -> Result<Look> {

@@ -40,7 +40,7 @@ impl Step for Install {
 
     fn title(&self) -> String {
         let spec = &self.0.spec;
-        format!("install release {} of {} on persistentvolumeclaim/{}", spec.release, spec.chart.place, spec.claim)
+        format!("install release {} on persistentvolumeclaim/{}", spec.release, spec.claim)
     }
 
     async fn look(&self, run: &Run) -> Result<Look> {

@@ -3,8 +3,10 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use dbmig_wire::ForgetStandby;
 
 use super::super::Desk;
+use super::super::desk::{data_directory, log_in, seat};
 use super::super::package::Package;
 use crate::failure::{Failure, Result};
 use crate::plan::{Look, Run, Step};
@@ -49,7 +51,7 @@ impl Step for Tidy {
     }
 
     fn title(&self) -> String {
-        "remove the helper pod and what was kept of the chart".to_owned()
+        "remove what only the work needed".to_owned()
     }
 
     async fn look(&self, _run: &Run) -> Result<Look> {
@@ -57,7 +59,13 @@ impl Step for Tidy {
     }
 
     async fn act(&self, run: &Run) -> Result<String> {
-        self.0.spec.helper.delete(&run.cluster).await?;
-        Package::forget(run).await.map(|()| String::new())
+        let spec = &self.0.spec;
+        spec.helper.delete(&run.cluster).await?;
+        Package::forget(run).await?;
+        // A server has run on it since: there is no way back for it any more, and its kept files would go into every base backup.
+        let seat = seat(&run.cluster, &spec.server).await?;
+        let path = data_directory(&log_in(&seat).await?).await?;
+        let forgotten = seat.agent.ask(ForgetStandby { path, operation: run.id.clone() }, None).await;
+        forgotten.map(|_| String::new()).map_err(|error| error.into_failure("remove what the data directory had as a standby"))
     }
 }

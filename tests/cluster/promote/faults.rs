@@ -1,0 +1,98 @@
+//! The plugin dies at every step, the API server goes, alpha is scaled up at the worst moment, helm is killed: alpha serves, and `resume`
+//! and `undo` work from wherever that was.
+
+use super::{alpha_is_as_before, beta_is_gone, ends, forget_beta, is_tidy, promote};
+use crate::support::{Namespace, Running, Steady};
+
+/// Steps of a promotion that takes the replica's own volume.
+const STEPS: usize = 9;
+
+fn killed_at(steady: &Steady<'_>, step: usize) {
+    let mut running = Running::start(steady.dbmig_command(&promote(&[])));
+    running.reaches(step, STEPS);
+    running.kill();
+}
+
+/// The way there, killed at each step and resumed by another process.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_promotion_killed_at_every_step_is_resumed() {
+    let space = Namespace::new("promote").await;
+    let Some(steady) = Steady::new(&space) else { return };
+    let steady = steady.up();
+    steady.client(20);
+    let mut running = Running::start(steady.dbmig_command(&promote(&[])));
+    let mut step = 0;
+    while step < STEPS {
+        step = running.reaches(step + 1, STEPS);
+        running.kill();
+        assert_eq!(steady.role("alpha", "master"), "f|1", "killed at step {step}");
+        running = Running::start(steady.dbmig_command(&["resume", "--yes"]));
+    }
+    let ended = running.ends();
+    ends(&ended, 0, &["timeline 1 → 2"]);
+    assert_eq!((steady.role("beta", "master").as_str(), steady.schema("beta").as_str()), ("f|2", "2|f"));
+    steady.goes_on(20).client_ends();
+    assert_eq!(steady.seen().writes.failed(), 0, "alpha has served all the time");
+    assert_eq!(steady.violations(), Vec::<String>::new());
+    is_tidy(&space);
+}
+
+/// Killed at steps that leave different things behind, and taken back from there.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_promotion_killed_before_its_release_is_taken_back_to_the_very_volume() {
+    let space = Namespace::new("promote").await;
+    let Some(steady) = Steady::new(&space) else { return };
+    let steady = steady.up();
+    let volume = || space.kubectl(&["get", "pvc", "data-alpha-postgresql-slave-1", "-o", "jsonpath={.spec.volumeName}"]);
+    let before = volume();
+    for step in [2, 4, 5, 6] {
+        let what = format!("killed at step {step}, then taken back");
+        killed_at(&steady, step);
+        ends(&steady.dbmig(&["undo", "--yes"]), 0, &["taken back"]);
+        alpha_is_as_before(&steady, &what);
+        assert_eq!(volume(), before, "{what}");
+        beta_is_gone(&space);
+        is_tidy(&space);
+    }
+}
+
+/// Once helm has begun, its server may have run: the volume stays beta's, and the replica clones anew.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_promotion_killed_with_its_release_is_taken_back_too() {
+    let space = Namespace::new("promote").await;
+    let Some(steady) = Steady::new(&space) else { return };
+    let steady = steady.up();
+    for step in [7, 8] {
+        let what = format!("killed at step {step}, then taken back");
+        killed_at(&steady, step);
+        let mut undoing = Running::start(steady.dbmig_command(&["undo", "--yes"]));
+        undoing.says("take back: make the data directory");
+        undoing.kill();
+        ends(&steady.dbmig(&["undo", "--yes"]), 0, &["taken back"]);
+        alpha_is_as_before(&steady, &what);
+        beta_is_gone(&space);
+        is_tidy(&space);
+        forget_beta(&space);
+    }
+}
+
+/// Somebody scales alpha up while its volume changes hands.
+#[tokio::test(flavor = "multi_thread")]
+async fn alpha_scaled_up_at_the_worst_moment_shares_its_data_with_nobody() {
+    let space = Namespace::new("promote").await;
+    let Some(steady) = Steady::new(&space) else { return };
+    let steady = steady.up();
+    let mut running = Running::start(steady.dbmig_command(&promote(&[])));
+    running.reaches(5, STEPS);
+    running.paused(|| {
+        space.kubectl(&["scale", "statefulset/alpha-postgresql-slave", "--replicas=2"]);
+        space.wait_for("the replica is back", || space.try_kubectl(&["get", "pod", "alpha-postgresql-slave-1"]).code == 0);
+    });
+    let ended = running.ends();
+    assert!(matches!(ended.code, 0 | 1 | 6), "{}{}", ended.stdout, ended.stderr);
+    if ended.code != 0 {
+        assert!(ended.stderr.contains("everything was taken back"), "{}", ended.stderr);
+        beta_is_gone(&space);
+    }
+    alpha_is_as_before(&steady, "scaled up while its volume changed hands");
+}

@@ -1,0 +1,76 @@
+//! `promote` and `route`: a release on a replica's volume, traffic that is led there, and the way back, whoever dies meanwhile.
+
+mod faults;
+mod refusals;
+mod ways;
+mod whole;
+
+use crate::support::{Namespace, Run, Steady, steady};
+
+/// What is promoted.
+const FROM: &str = "sts/alpha-postgresql-slave";
+
+/// The words of a promotion to beta.
+fn promote<'a>(more: &[&'a str]) -> Vec<&'a str> {
+    let words = [
+        "promote",
+        "--from",
+        FROM,
+        "--release",
+        "beta",
+        "--chart",
+        steady::CORE,
+        "--set",
+        "restbackend.schemaVersion=2",
+        "--yes",
+    ];
+    [&words[..], more].concat()
+}
+
+/// The words that lead traffic to a release.
+fn route<'a>(to: &'a str, more: &[&'a str]) -> Vec<&'a str> {
+    let words =
+        ["route", "--admin-release", "admin", "--chart", steady::ADMIN, "--to", to, "--probe", "svc/front:80/ready", "--yes"];
+    [&words[..], more].concat()
+}
+
+/// Fails unless the command ended so and said these.
+#[track_caller]
+fn ends(run: &Run, code: i32, texts: &[&str]) {
+    assert_eq!(run.code, code, "{}{}", run.stdout, run.stderr);
+    for text in texts {
+        assert!(run.stderr.contains(text), "{text:?} is not said: {}", run.stderr);
+    }
+    let leaked = steady::SECRETS.iter().find(|secret| run.stderr.contains(**secret) || run.stdout.contains(**secret));
+    assert_eq!(leaked, None, "a secret is told");
+}
+
+/// Alpha is what it was: two replicas that stream, and nobody ever shared a data directory.
+#[track_caller]
+fn alpha_is_as_before(steady: &Steady<'_>, what: &str) {
+    assert_eq!(steady.role("alpha", "master"), "f|1", "{what}");
+    steady.streams("alpha", 0).streams("alpha", 1);
+    assert_eq!(steady.role("alpha", "slave-1"), "t|1", "{what}");
+    assert_eq!(steady.content("alpha", "slave-1"), steady.content("alpha", "master"), "{what}");
+    assert_eq!(steady.violations(), Vec::<String>::new(), "{what}");
+}
+
+/// Nothing of ours is left but records.
+fn is_tidy(space: &Namespace) {
+    space.wait_for("no helper, no Lease and no Secret of ours is left", || {
+        let names = space.kubectl(&["get", "pods,leases,secrets", "-o", "jsonpath={.items[*].metadata.name}"]);
+        !names.split(' ').any(|name| name.starts_with("dbmig-"))
+    });
+}
+
+/// Whoever needs nothing of beta any more removes its claims.
+fn forget_beta(space: &Namespace) {
+    let names = space.kubectl(&["get", "pvc", "-o", "jsonpath={.items[*].metadata.name}"]);
+    let of_beta: Vec<&str> = names.split(' ').filter(|name| name.starts_with("data-beta")).collect();
+    space.kubectl(&[&["delete", "pvc", "--ignore-not-found", "data-beta"], of_beta.as_slice()].concat());
+}
+
+/// There is no release beta.
+fn beta_is_gone(space: &Namespace) {
+    assert!(!space.helm(&["list", "--short", "--all"]).lines().any(|name| name == "beta"));
+}

@@ -1,0 +1,73 @@
+//! Writers kept out so that nothing differs, traffic led by a Service or an Ingress, and what a user without more rights than needed may do.
+
+use super::{alpha_is_as_before, ends, is_tidy, promote};
+use crate::support::{Namespace, Steady};
+
+const ROLES: &str = include_str!("../../../plugin-manifest/promote.yaml");
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_writers_nothing_differs_and_their_rights_come_back() {
+    let space = Namespace::new("promote").await;
+    let Some(steady) = Steady::new(&space) else { return };
+    let steady = steady.value("database.postgres.version=17").up();
+    let role = "CREATE ROLE app LOGIN; GRANT USAGE ON SCHEMA api TO app; GRANT SELECT, INSERT ON ALL TABLES IN SCHEMA api TO app";
+    steady.sql("alpha", "master", role);
+    let may_write =
+        |release: &str| steady.sql(release, "master", "SELECT has_table_privilege('app', 'api.events', 'INSERT')") == "t";
+    let dir = tempfile::tempdir().unwrap();
+    let user = space.user("oncall", ROLES, "kubectl-dbmig-promote", dir.path());
+    let _ = user;
+
+    let run = steady.dbmig(&promote(&["--revoke", "app"]));
+    ends(&run, 0, &["take the writers' rights on statefulset/alpha-postgresql-master", "has written nothing since"]);
+    assert!(!may_write("alpha") && may_write("beta"));
+    assert_eq!(
+        steady.content("beta", "master").lines().find(|line| line.contains("likes")),
+        steady.content("alpha", "master").lines().find(|line| line.contains("likes"))
+    );
+
+    // An Ingress and a Service lead there too, each on its own, and back.
+    let backends = "jsonpath={.spec.rules[*].http.paths[*].backend.service.name}";
+    let ingress = ["route", "--ingress", "ing/front", "--from-release", "alpha", "--to", "beta", "--yes"];
+    ends(&steady.dbmig(&ingress), 0, &["point the backends of ingress/front", "has written nothing since"]);
+    assert!(space.kubectl(&["get", "ingress", "front", "-o", backends]).contains("beta-restbackend"));
+    ends(&steady.dbmig(&["undo", "--yes"]), 2, &["there is no operation to undo"]);
+    let service = [
+        "route",
+        "--service",
+        "svc/direct",
+        "--to-service",
+        "svc/beta-restbackend",
+        "--to",
+        "beta",
+        "--probe",
+        "svc/direct:8091/ready",
+        "--yes",
+    ];
+    ends(&steady.dbmig(&service), 0, &["point service/direct to the pods of service/beta-restbackend", "5 answers in a row"]);
+    let selector = space.kubectl(&["get", "service", "direct", "-o", "jsonpath={.spec.selector}"]);
+    assert!(selector.contains("\"beta\""), "{selector}");
+
+    // A way that does not answer is led back at once.
+    ends(&steady.dbmig(&["undo", &newest(&space), "--yes"]), 0, &["taken back"]);
+    let dead = [&service[..7], &["--probe", "svc/direct:8091/nowhere", "--timeout", "5s", "--yes"]].concat();
+    ends(&steady.dbmig(&dead), 7, &["get a good answer from svc/direct:8091/nowhere", "everything was taken back"]);
+    let selector = space.kubectl(&["get", "service", "direct", "-o", "jsonpath={.spec.selector}"]);
+    assert!(selector.contains("\"alpha\""), "{selector}");
+
+    let undone = steady.dbmig(&["undo", &of(&space, "promote"), "--yes", "--accept-data-loss"]);
+    ends(&undone, 0, &["are back", "streams from"]);
+    assert!(may_write("alpha"));
+    alpha_is_as_before(&steady, "taken back with its writers' rights");
+    is_tidy(&space);
+}
+
+fn of(space: &Namespace, command: &str) -> String {
+    let history: serde_json::Value = serde_json::from_str(&space.dbmig(&["history", "-o", "json"]).stdout).unwrap();
+    let of = history["items"].as_array().into_iter().flatten().filter(|record| record["command"] == command);
+    of.last().map(|record| record["id"].as_str().unwrap().to_owned()).unwrap_or_default()
+}
+
+fn newest(space: &Namespace) -> String {
+    of(space, "route")
+}
