@@ -7,7 +7,7 @@ use base64::engine::general_purpose::STANDARD;
 use sha2::{Digest, Sha256, Sha384};
 
 use super::available::file_name;
-use super::state::{Finding, Level};
+use super::finding::{Finding, Level};
 use super::{Available, Framework, Script, State};
 
 /// Checksums that a row may have, by the migration's id: those of its file with each kind of line ends, where the framework does

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use super::state::{Finding, HISTORY, Level};
+use super::finding::{Finding, HISTORY, Level};
 use super::{Available, Before, Framework, State};
 
 /// Takes in the list of available migrations; see [`State::compare`].

@@ -51,7 +51,7 @@ pub(super) async fn read(cluster: &Cluster, stop: &Stop, reach: &Reach, states: 
         None => in_pod(cluster, stop, reach, container, &told, &wanted, &mut found).await,
     };
     if let Err(failure) = read {
-        let why = std::iter::once(&failure.message).chain(&failure.facts).cloned().collect::<Vec<_>>().join(": ");
+        let why = failure.in_a_line();
         found.notes.push(format!("the migrations in the image of container {} can't be read: {why}", container.name));
     }
     found

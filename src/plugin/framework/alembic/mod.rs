@@ -10,7 +10,7 @@ use async_trait::async_trait;
 pub(super) use self::graph::Graph;
 use super::available::{file_name, named};
 use super::repair::Edit;
-use super::state::{Finding, Level, REPAIR};
+use super::finding::{Finding, Level, REPAIR};
 use super::table::{Signature, read};
 use super::{Applied, Available, Books, Evidence, Framework, Remedy, Repair, Script, State, Table};
 use crate::database::Database;
