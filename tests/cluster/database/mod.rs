@@ -1,6 +1,7 @@
 //! Real database servers that only a pod can reach, asked through the agent in another pod.
 
 mod doctor;
+mod everywhere;
 mod find;
 pub(crate) mod mariadb;
 pub(crate) mod postgres;
