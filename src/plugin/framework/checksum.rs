@@ -116,8 +116,12 @@ mod tests {
     const USERS: &str = "CREATE TABLE users (\n  id int\n);\n";
 
     fn files(paths: &[(&str, &str, &str)]) -> (Vec<Available>, Vec<Script>) {
-        let available =
-            paths.iter().map(|(id, path, _)| Available { id: (*id).into(), name: (*id).into(), path: (*path).into() });
+        let available = paths.iter().map(|(id, path, _)| Available {
+            id: (*id).into(),
+            name: (*id).into(),
+            path: (*path).into(),
+            ..Available::default()
+        });
         let scripts = paths.iter().map(|(_, path, text)| Script { path: (*path).into(), text: (*text).into() });
         (available.collect(), scripts.collect())
     }

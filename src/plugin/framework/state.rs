@@ -57,7 +57,7 @@ pub struct Applied {
 }
 
 /// A migration that can be applied, known from the files.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Available {
     /// As in [`Applied::id`].
@@ -66,6 +66,9 @@ pub struct Available {
     pub name: String,
     /// The file, as [`Script::path`] gave it.
     pub path: String,
+    /// Ids of the migrations that it stands for: where all of those are applied, so is it.
+    #[serde(skip)]
+    pub replaces: Vec<String>,
 }
 
 /// A file that the caller found where migrations are.
@@ -290,7 +293,7 @@ impl State {
     /// Whether some of these files may be its migrations: one of them is written down, or nothing is yet.
     #[must_use]
     pub fn is_known_by(&self, evidence: &Evidence) -> bool {
-        let Some(available) = &evidence.available else { return evidence.graph.is_some() };
+        let Some(available) = evidence.available_for(self) else { return evidence.graph.is_some() };
         let failed = self.failed.iter().map(|failed| &failed.id);
         let mut written = self.applied.iter().map(|applied| &applied.id).chain(failed).peekable();
         let nothing_yet = written.peek().is_none() && self.count == 0;
@@ -302,9 +305,9 @@ impl State {
     /// applied and not there, whose file is not what was applied. Where more migrations are applied than were read, those that sort before the oldest that was
     /// read count as applied. Once for a state.
     pub fn compare(&mut self, evidence: &Evidence) {
-        match (&evidence.graph, &evidence.available) {
+        match (&evidence.graph, evidence.available_for(self)) {
             (Some(graph), _) => super::alembic::compare(self, graph),
-            (None, Some(available)) => super::compare::compare(self, available),
+            (None, Some(available)) => super::compare::compare(self, &available),
             (None, None) => {}
         }
         super::checksum::compare(self, &evidence.sums);

@@ -77,7 +77,7 @@ async fn read(
         }
     };
     let files =
-        pod.agent.ask(Read { folders: migrator.folders.clone(), suffix: SUFFIX.to_owned(), depth: 0 }, None).await;
+        pod.agent.ask(Read { folders: migrator.folders.clone(), suffix: SUFFIX.to_owned(), depth: 0, parent: None }, None).await;
     pod.remove(cluster).await;
     let files = match files {
         Ok(files) => files,
