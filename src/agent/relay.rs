@@ -1,7 +1,9 @@
-//! A connection from inside the pod, carried over stdin and stdout. Must not know what is said on it.
+//! A connection from inside the pod, carried over stdin and stdout in frames. Must not know what is said on it.
 
+use std::fs::File;
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -10,6 +12,7 @@ use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use dbmig_wire::relay::{CONTENT_BYTES, Packer, Piece, Unpacker};
 use dbmig_wire::{ABANDONED_SECONDS, AgentError, BEAT_SECONDS, Connected, ErrorKind, Message};
 
 use crate::error::{Result, fail};
@@ -22,8 +25,6 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const MOST_ADDRESSES: usize = 4;
 /// Time for the other side to say what it still has to say once stdin has ended.
 const LINGER: Duration = Duration::from_secs(5);
-/// Bytes carried at once.
-const PIECE: usize = 64 << 10;
 
 /// Connects, tells so, and carries bytes until either side ends. Ends itself, too, when nothing was carried for
 /// [`ABANDONED_SECONDS`]: an exec whose other end went away without a word must not stay.
@@ -127,27 +128,43 @@ fn because(error: &io::Error, address: &str) -> AgentError {
 enum Ended {
     /// Nothing comes from the other side any more.
     Answers,
-    /// Stdin has ended, or the other side takes nothing more.
+    /// Nothing comes on stdin any more, or the other side takes nothing more.
     Questions,
+    /// What comes on stdin are no frames; why.
+    Nonsense(String),
 }
 
 fn carry(connection: Connection) -> ExitCode {
     let clock = Arc::new(Clock { begun: Instant::now(), last_ms: AtomicU64::new(0) });
     let (ended_tx, ended_rx) = channel();
     let Connection { mut from, mut to } = connection;
-    spawn(&clock, &ended_tx, Ended::Answers, move |clock| copy(&mut from, &mut io::stdout().lock(), clock));
-    spawn(&clock, &ended_tx, Ended::Questions, move |clock| {
-        copy(&mut io::stdin().lock(), &mut to, clock);
+    let (Ok(stdin), Ok(stdout)) = (unbuffered(io::stdin()), unbuffered(io::stdout())) else { return ExitCode::FAILURE };
+    spawn(&clock, &ended_tx, move |clock| {
+        // Whichever of the two broke: the plugin's own protocol notices.
+        let _ = carry_answers(&mut from, stdout, clock);
+        Ended::Answers
+    });
+    spawn(&clock, &ended_tx, move |clock| {
+        let carried = carry_questions(stdin, &mut to, clock);
         to.end();
+        match carried {
+            Err(error) if error.kind() == io::ErrorKind::InvalidData => Ended::Nonsense(error.to_string()),
+            _ => Ended::Questions,
+        }
     });
     let mut wait = Duration::from_secs(BEAT_SECONDS);
     loop {
         match ended_rx.recv_timeout(wait) {
             Ok(Ended::Answers) => return ExitCode::SUCCESS,
             Ok(Ended::Questions) => wait = LINGER,
+            Ok(Ended::Nonsense(why)) => {
+                // Where nobody reads it, the exit code says enough.
+                let _ = writeln!(io::stderr(), "{why}");
+                return ExitCode::FAILURE;
+            }
             Err(RecvTimeoutError::Disconnected) => return ExitCode::SUCCESS,
-            // Nobody asks any more, and the other side does not end either.
-            Err(RecvTimeoutError::Timeout) if wait == LINGER => return ExitCode::SUCCESS,
+            // Nobody asks any more, and the other side has nothing to say and does not end either.
+            Err(RecvTimeoutError::Timeout) if wait == LINGER && clock.quiet() >= LINGER => return ExitCode::SUCCESS,
             Err(RecvTimeoutError::Timeout) if clock.quiet() >= Duration::from_secs(ABANDONED_SECONDS) => {
                 return ExitCode::FAILURE;
             }
@@ -158,13 +175,15 @@ fn carry(connection: Connection) -> ExitCode {
     }
 }
 
-fn spawn(clock: &Arc<Clock>, ended_tx: &Sender<Ended>, end: Ended, work: impl FnOnce(&Clock) + Send + 'static) {
+fn spawn(clock: &Arc<Clock>, ended_tx: &Sender<Ended>, work: impl FnOnce(&Clock) -> Ended + Send + 'static) {
     let (clock, ended_tx) = (Arc::clone(clock), ended_tx.clone());
-    thread::spawn(move || {
-        work(&clock);
-        // The process is on its way out when nobody listens.
-        let _ = ended_tx.send(end);
-    });
+    // The process is on its way out when nobody listens.
+    thread::spawn(move || drop(ended_tx.send(work(&clock))));
+}
+
+/// The standard library's own would write what follows the last line feed for itself.
+fn unbuffered(stream: impl AsFd) -> io::Result<File> {
+    Ok(stream.as_fd().try_clone_to_owned()?.into())
 }
 
 /// When bytes were carried last.
@@ -184,19 +203,47 @@ impl Clock {
     }
 }
 
-/// Until either side ends or breaks, which the plugin's own protocol notices.
-fn copy(from: &mut impl Read, to: &mut impl Write, clock: &Clock) {
-    let mut piece = vec![0; PIECE];
+/// Until the other side ends, as it comes: what waits together goes together.
+fn carry_answers(from: &mut impl Read, mut to: impl Write, clock: &Clock) -> io::Result<()> {
+    let (mut packer, mut content, mut frame) = (Packer::default(), vec![0; CONTENT_BYTES], Vec::new());
     loop {
-        let count = match from.read(&mut piece) {
-            Ok(0) => return,
-            Ok(count) => count,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-            Err(_) => return,
-        };
-        if to.write_all(&piece[..count]).and_then(|()| to.flush()).is_err() {
-            return;
+        let count = read(from, &mut content)?;
+        if count == 0 {
+            return Ok(());
+        }
+        frame.clear();
+        packer.pack(&content[..count], &mut frame);
+        to.write_all(&frame)?;
+        clock.tick();
+    }
+}
+
+/// Until stdin ends, or says that nothing follows.
+fn carry_questions(mut from: impl Read, to: &mut impl Write, clock: &Clock) -> io::Result<()> {
+    let (mut unpacker, mut came) = (Unpacker::default(), vec![0; CONTENT_BYTES]);
+    loop {
+        let count = read(&mut from, &mut came)?;
+        if count == 0 {
+            return Ok(());
+        }
+        let mut input = &came[..count];
+        loop {
+            match unpacker.next(&mut input, usize::MAX).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))? {
+                Piece::Content(bytes) => to.write_all(bytes)?,
+                Piece::More => break,
+                Piece::End => return Ok(()),
+            }
         }
         clock.tick();
+    }
+}
+
+/// How many bytes came, whatever interrupts it; 0 at the end.
+fn read(from: &mut impl Read, bytes: &mut [u8]) -> io::Result<usize> {
+    loop {
+        match from.read(bytes) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            other => return other,
+        }
     }
 }

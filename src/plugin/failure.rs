@@ -110,6 +110,18 @@ impl Failure {
         self
     }
 
+    /// Message and evidence in one line, for where it is told beside something else.
+    #[must_use]
+    pub fn in_a_line(&self) -> String {
+        std::iter::once(&self.message).chain(&self.facts).map(String::as_str).collect::<Vec<_>>().join(": ")
+    }
+
+    /// The first piece of evidence, else the message: what follows where it is said already what did not happen.
+    #[must_use]
+    pub fn cause(&self) -> &str {
+        self.facts.first().unwrap_or(&self.message)
+    }
+
     /// Changes the exit code.
     #[must_use]
     pub fn exit(mut self, exit: Exit) -> Self {

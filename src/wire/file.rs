@@ -83,6 +83,9 @@ pub struct Read {
     pub suffix: String,
     /// How many folders within folders are read too; hidden ones never are, nor those of packages.
     pub depth: u32,
+    /// Name of the folders whose files count; those of any where there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parent: Option<String>,
 }
 
 /// A text file that [`Read`] found.

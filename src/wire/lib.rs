@@ -1,4 +1,4 @@
-//! What the plugin and `dbmig-agent` say to each other. Types only; no I/O.
+//! What the plugin and `dbmig-agent` say to each other. Types, and the frames of [`relay`]; no I/O.
 //!
 //! The plugin starts the agent by exec and writes **one line**, a [`Request`] as JSON. The agent answers
 //! with JSON lines, each a [`Message`]; the last one is [`Message::Done`] or [`Message::Failed`]. A stream
@@ -18,13 +18,14 @@
 //! | `dbmig-agent stop DIR JOB` | asks the job to end at its next safe point and waits until it has |
 //! | `dbmig-agent send PATH OFFSET` | writes the file's bytes from `OFFSET` on, raw; they are proven by their digest, never by how the stream ends |
 //! | `dbmig-agent receive PATH OFFSET BYTES` | appends up to `BYTES` raw bytes from stdin to `PATH`, which is `OFFSET` long and whose name must contain `.dbmig-`, fsyncs, and answers `Done` with its length |
-//! | `dbmig-agent relay HOST:PORT` or `relay /SOCKET` | connects, answers `Done` with a [`Connected`] or `Failed` in one line; then its stdin and stdout are the connection, and a line on stderr now and then is a heartbeat |
+//! | `dbmig-agent relay HOST:PORT` or `relay /SOCKET` | connects, answers `Done` with a [`Connected`] or `Failed` in one line; then its stdin and stdout are the connection in [`relay`]'s frames, and a line on stderr now and then is a heartbeat |
 //! | `dbmig-agent hold SECONDS` | sleeps; the command of a helper container whose image has no shell |
 
 mod data_directory;
 mod file;
 mod hex;
 mod pod;
+pub mod relay;
 mod sqlite;
 
 use serde::de::DeserializeOwned;

@@ -1,11 +1,12 @@
 //! `dbmig-agent relay` against real sockets: what it says when it can't connect, and that it carries every byte and never stays.
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::os::unix::net::UnixListener;
 use std::process::{Child, ChildStdin, ChildStdout, ExitStatus};
 use std::thread;
 
+use dbmig_wire::relay::{Packer, Piece, Unpacker};
 use dbmig_wire::{AgentError, Connected, ErrorKind, Message};
 use rand::RngExt as _;
 use sha2::{Digest, Sha256};
@@ -15,9 +16,61 @@ use crate::process::agent;
 /// A relay that is connected.
 struct Relay {
     child: Child,
-    to: ChildStdin,
-    from: BufReader<ChildStdout>,
+    to: Packed,
+    from: Unpacked,
     connected: Connected,
+}
+
+/// Its stdin, in frames.
+struct Packed(ChildStdin, Packer);
+
+impl Packed {
+    fn end(&mut self) {
+        let mut frame = Vec::new();
+        Packer::end(&mut frame);
+        self.0.write_all(&frame).unwrap();
+    }
+}
+
+impl Write for Packed {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let mut frame = Vec::new();
+        let taken = self.1.pack(bytes, &mut frame);
+        self.0.write_all(&frame).map(|()| taken)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
+    }
+}
+
+/// What is in the frames on its stdout.
+struct Unpacked(BufReader<ChildStdout>, Unpacker);
+
+impl Read for Unpacked {
+    fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
+        let mut unread: &[u8] = &[];
+        loop {
+            let given = unread.len();
+            let (taken, count) = match self.1.next(&mut unread, bytes.len()).unwrap() {
+                Piece::Content(content) => {
+                    bytes[..content.len()].copy_from_slice(content);
+                    (given - unread.len(), Some(content.len()))
+                }
+                Piece::More => (given, None),
+                Piece::End => panic!("it ends itself, without a word"),
+            };
+            self.0.consume(taken);
+            if let Some(count) = count {
+                return Ok(count);
+            }
+            unread = self.0.fill_buf()?;
+            if unread.is_empty() {
+                assert!(self.1.is_between_frames());
+                return Ok(0);
+            }
+        }
+    }
 }
 
 fn start(address: &str) -> (Child, BufReader<ChildStdout>, Message) {
@@ -32,7 +85,8 @@ fn start(address: &str) -> (Child, BufReader<ChildStdout>, Message) {
 fn relay(address: &str) -> Relay {
     let (mut child, from, said) = start(address);
     let Message::Done(connected) = said else { panic!("{said:?}") };
-    Relay { to: child.stdin.take().unwrap(), child, from, connected: serde_json::from_value(connected).unwrap() }
+    let (to, from) = (Packed(child.stdin.take().unwrap(), Packer::default()), Unpacked(from, Unpacker::default()));
+    Relay { to, child, from, connected: serde_json::from_value(connected).unwrap() }
 }
 
 fn refused(address: &str) -> AgentError {
@@ -108,13 +162,23 @@ fn a_name_of_the_hosts_file_and_a_socket_lead_there() {
     assert!(by_socket.child.wait().unwrap().success());
 }
 
-/// Bytes of all kinds, line feeds and zeros too, both ways at once.
+/// Bytes of all kinds, those that get smaller and those that don't.
+fn content(bytes: usize) -> Vec<u8> {
+    let mut content = vec![0; bytes];
+    rand::rng().fill(content.as_mut_slice());
+    for (number, piece) in content.chunks_mut(300_000).enumerate() {
+        let rows = piece.len() / 3 * (number % 4);
+        let text = format!("{number}\tpaid\t2026-01-01 00:00:00\tEUR\t\\N\n");
+        piece[..rows].iter_mut().zip(text.bytes().cycle()).for_each(|(to, from)| *to = from);
+    }
+    content
+}
+
 #[test]
 fn every_byte_gets_through_both_ways_at_once() {
     const BYTES: usize = 24 << 20;
     let (mut relay, served) = connected();
-    let mut content = vec![0; BYTES];
-    rand::rng().fill(content.as_mut_slice());
+    let content = content(BYTES);
     let expected = Sha256::digest(&content);
     let (mut reader, mut writer) = (served.try_clone().unwrap(), served);
     let back = content.clone();
@@ -133,6 +197,63 @@ fn every_byte_gets_through_both_ways_at_once() {
     answering.join().unwrap().unwrap().shutdown(Shutdown::Write).unwrap();
     assert!(relay.child.wait().unwrap().success());
     drop(to);
+}
+
+/// A question and its answer wait for nothing, and a frame that comes byte by byte is one all the same.
+#[test]
+fn what_is_said_goes_at_once_in_whatever_pieces_it_comes() {
+    let (mut relay, mut served) = connected();
+    for question in [vec![7; 1], content(100), vec![b'x'; 5000]] {
+        let mut frame = Vec::new();
+        relay.to.1.pack(&question, &mut frame);
+        for byte in frame {
+            relay.to.0.write_all(&[byte]).unwrap();
+        }
+        let mut asked = vec![0; question.len()];
+        served.read_exact(&mut asked).unwrap();
+        served.write_all(&asked).unwrap();
+        relay.from.read_exact(&mut asked).unwrap();
+        assert!(asked == question);
+    }
+    drop(served);
+    assert!(ended(relay).success());
+}
+
+#[test]
+fn nonsense_on_stdin_ends_it_with_a_reason_and_the_server_gets_none_of_it() {
+    // Lengths that can't be, and a block that is none.
+    for nonsense in [b"SELECT 1; SELECT 2".as_slice(), &[3, 0, 0, 9, 0, 0, 0xff, 0xff, 0xff]] {
+        let (mut relay, mut served) = connected();
+        relay.to.0.write_all(nonsense).unwrap();
+        let mut asked = Vec::new();
+        served.read_to_end(&mut asked).unwrap();
+        assert_eq!(asked, b"");
+        let (mut said, mut rest) = (String::new(), Vec::new());
+        relay.from.read_to_end(&mut rest).unwrap();
+        relay.child.stderr.take().unwrap().read_to_string(&mut said).unwrap();
+        assert_eq!(relay.child.wait().unwrap().code(), Some(1));
+        assert_eq!((rest, said.trim()), (Vec::new(), "what came through the relay is not what its other end sends"));
+    }
+}
+
+/// Where stdin can't be closed, a frame says it. What still comes is not cut off, however long it takes.
+#[test]
+fn the_end_of_what_is_said_is_passed_on_while_stdin_stays_open() {
+    let (mut relay, mut served) = connected();
+    relay.to.write_all(b"bye").unwrap();
+    relay.to.end();
+    let mut asked = Vec::new();
+    served.read_to_end(&mut asked).unwrap();
+    assert_eq!(asked, b"bye");
+    for _ in 0..4 {
+        thread::sleep(std::time::Duration::from_secs(2));
+        served.write_all(b"still").unwrap();
+    }
+    drop(served);
+    let mut answer = Vec::new();
+    relay.from.read_to_end(&mut answer).unwrap();
+    assert_eq!(answer, b"still".repeat(4));
+    assert!(relay.child.wait().unwrap().success());
 }
 
 #[test]

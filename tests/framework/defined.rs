@@ -422,7 +422,7 @@ async fn a_migration_whose_statements_leave_no_names_is_not_judged() {
     let evidence = Evidence::of(Framework::GolangMigrate, &scripts);
     assert_eq!(
         evidence.available.as_ref().unwrap()[0],
-        Available { id: "3".into(), name: "data".into(), path: "3_data.up.sql".into() }
+        Available { id: "3".into(), name: "data".into(), path: "3_data.up.sql".into(), ..Available::default() }
     );
     let mut state = recognise(&db).await.unwrap().remove(0);
     state.compare(&evidence);

@@ -12,6 +12,9 @@ use crate::report::Report;
 /// All files together, in bytes: a folder with more is none of migrations.
 const MOST_BYTES: u64 = 16 << 20;
 
+/// Folders in which packages are.
+const PACKAGES: [&str; 2] = ["node_modules", "site-packages"];
+
 /// Answers [`Read`]: the matching files of the first folder that has any, by name.
 ///
 /// # Errors
@@ -19,7 +22,7 @@ const MOST_BYTES: u64 = 16 << 20;
 pub fn read(call: &Read, report: &dyn Report) -> Result<Vec<TextFile>> {
     for folder in &call.folders {
         report.check()?;
-        let mut reading = Reading { folder: Path::new(folder), suffix: &call.suffix, files: Vec::new(), bytes: 0 };
+        let mut reading = Reading { folder: Path::new(folder), call, files: Vec::new(), bytes: 0 };
         reading.walk(Path::new(folder), call.depth)?;
         if !reading.files.is_empty() {
             reading.files.sort_by(|a, b| a.name.cmp(&b.name));
@@ -32,7 +35,7 @@ pub fn read(call: &Read, report: &dyn Report) -> Result<Vec<TextFile>> {
 /// A folder that is being read.
 struct Reading<'a> {
     folder: &'a Path,
-    suffix: &'a str,
+    call: &'a Read,
     files: Vec<TextFile>,
     bytes: u64,
 }
@@ -42,26 +45,37 @@ impl Reading<'_> {
         let entries = match fs::read_dir(folder) {
             Ok(entries) => entries,
             Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => return Ok(()),
+            // What lies beside the folders that are looked for may be anybody's.
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied && self.is_beside(folder) => return Ok(()),
             Err(error) => return Err(error).explain(|| format!("cannot read {}", folder.display())),
         };
+        let counts = self.call.parent.is_none() || self.is_asked(folder);
         for entry in entries {
             let path = entry.explain(|| format!("cannot read {}", folder.display()))?.path();
             let name = path.file_name().unwrap_or_default().to_string_lossy();
             // A mounted ConfigMap has its files a second time in a hidden folder.
-            if depth > 0 && !name.starts_with('.') && name != "node_modules" && path.is_dir() {
+            if depth > 0 && !name.starts_with('.') && !PACKAGES.contains(&&*name) && path.is_dir() {
                 self.walk(&path, depth - 1)?;
-            } else if name.ends_with(self.suffix) && path.is_file() {
+            } else if counts && name.ends_with(&self.call.suffix) && path.is_file() {
                 self.take(&path)?;
             }
         }
         Ok(())
     }
 
+    fn is_asked(&self, folder: &Path) -> bool {
+        self.call.parent.as_ref().is_some_and(|parent| folder.file_name().is_some_and(|name| name == parent.as_str()))
+    }
+
+    fn is_beside(&self, folder: &Path) -> bool {
+        self.call.parent.is_some() && folder != self.folder && !self.is_asked(folder)
+    }
+
     fn take(&mut self, path: &Path) -> Result<()> {
         let content = fs::read(path).explain(|| format!("cannot read {}", path.display()))?;
         self.bytes += content.len() as u64;
         if self.bytes > MOST_BYTES {
-            let (folder, suffix) = (self.folder.display(), self.suffix);
+            let (folder, suffix) = (self.folder.display(), &self.call.suffix);
             return Err(fail(ErrorKind::BadRequest, format!("{folder} has more than {MOST_BYTES} bytes in *{suffix}")));
         }
         let name = path.strip_prefix(self.folder).unwrap_or(path).to_string_lossy().into_owned();

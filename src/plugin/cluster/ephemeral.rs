@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::Cluster;
 use super::error::translate;
 use super::helper::Identity;
-use super::pods::{Verdict, Wait, is_wrongly_configured};
+use super::pods::{Obstacle, Verdict, Wait};
 use crate::failure::{Failure, Result};
 use crate::shutdown::Stop;
 
@@ -64,7 +64,7 @@ fn running(pod: Option<&Pod>, name: &str) -> Verdict<()> {
     let reason = waiting.and_then(|waiting| waiting.reason.clone()).unwrap_or_default();
     let message = waiting.and_then(|waiting| waiting.message.clone()).unwrap_or_default();
     let why = format!("{reason}: {message}");
-    if matches!(reason.as_str(), "ImagePullBackOff" | "InvalidImageName" | "ErrImageNeverPull") || is_wrongly_configured(&why) {
+    if Obstacle::of(&why).is_some() {
         return Verdict::Never(Failure::refused("the ephemeral container does not run").fact(why));
     }
     Verdict::Waiting(reason)

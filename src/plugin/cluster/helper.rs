@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use super::Cluster;
 use super::MANAGED_BY;
 use super::error::{is_not_found, translate};
-use super::pods::{Verdict, Wait, is_ready, is_wrongly_configured, statuses, why_not_ready};
+use super::pods::{Obstacle, Verdict, Wait, is_ready, statuses, why_not_ready};
 use super::volume::{Mount, Source};
 use crate::failure::{Failure, Result};
 use crate::shutdown::Stop;
@@ -205,16 +205,14 @@ impl Helper {
                 return Verdict::Met(());
             }
             let why = why_not_ready(pod);
-            let pull = ["ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull"]
-                .iter()
-                .any(|reason| why.contains(reason));
-            if pull && begun.elapsed() > PULL_PATIENCE || why.contains("InvalidImageName") || why.contains("ErrImageNeverPull") {
-                return Verdict::Never(self.not_pulled(&why));
+            match Obstacle::of(&why) {
+                Some(Obstacle::Pull) if begun.elapsed() <= PULL_PATIENCE => Verdict::Waiting(why),
+                Some(Obstacle::Pull | Obstacle::Image) => Verdict::Never(self.not_pulled(&why)),
+                None if !super::volume::is_finished(pod) => Verdict::Waiting(why),
+                Some(Obstacle::Start) | None => {
+                    Verdict::Never(Failure::refused(format!("the helper pod/{} does not run", self.name)).fact(why))
+                }
             }
-            if super::volume::is_finished(pod) || why.contains("RunContainerError") || is_wrongly_configured(&why) {
-                return Verdict::Never(Failure::refused(format!("the helper pod/{} does not run", self.name)).fact(why));
-            }
-            Verdict::Waiting(why)
         });
         running.await
     }

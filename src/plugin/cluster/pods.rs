@@ -193,11 +193,33 @@ pub fn command_line(container: &Container) -> impl Iterator<Item = &String> {
     container.command.iter().chain(&container.args).flatten()
 }
 
-/// Whether the kubelet says that a container's configuration is wrong. It says the same of one whose Secrets and ConfigMaps it has not
-/// heard of in time, as on a busy node; that passes.
-#[must_use]
-pub fn is_wrongly_configured(why: &str) -> bool {
-    why.contains("CreateContainerConfigError") && !why.contains("failed to sync")
+/// What keeps a container from starting that does not go away by waiting.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Obstacle {
+    /// Its image was not to be had; the kubelet tries again now and then.
+    Pull,
+    /// Its image never will be: a name that is none, or one that may not be pulled.
+    Image,
+    /// Its configuration is wrong, or the runtime can't start it.
+    Start,
+}
+
+impl Obstacle {
+    /// The obstacle in what a kubelet says of a container. It calls the configuration wrong, too, when it has not heard of Secrets and
+    /// ConfigMaps in time, as on a busy node; that passes.
+    #[must_use]
+    pub fn of(why: &str) -> Option<Self> {
+        const KNOWN: [(&str, Obstacle); 5] = [
+            ("ImagePullBackOff", Obstacle::Pull),
+            ("InvalidImageName", Obstacle::Image),
+            ("ErrImageNeverPull", Obstacle::Image),
+            ("RunContainerError", Obstacle::Start),
+            ("CreateContainerConfigError", Obstacle::Start),
+        ];
+        let (reason, obstacle) = KNOWN.into_iter().find(|(reason, _)| why.contains(reason))?;
+        let passes = reason == "CreateContainerConfigError" && why.contains("failed to sync");
+        (!passes).then_some(obstacle)
+    }
 }
 
 fn colon(text: Option<&str>) -> String {
@@ -211,8 +233,19 @@ mod tests {
     #[test]
     fn a_secret_that_is_missing_stays_wrong_and_one_not_heard_of_yet_does_not() {
         let why = |message: &str| format!("container main: CreateContainerConfigError: {message}");
-        assert!(is_wrongly_configured(&why("secret \"pg\" not found")));
-        assert!(!is_wrongly_configured(&why("failed to sync secret cache: timed out waiting for the condition")));
-        assert!(!is_wrongly_configured("container main: ImagePullBackOff"));
+        assert_eq!(Obstacle::of(&why("secret \"pg\" not found")), Some(Obstacle::Start));
+        assert_eq!(Obstacle::of(&why("failed to sync secret cache: timed out waiting for the condition")), None);
+    }
+
+    #[test]
+    fn an_image_that_may_still_come_is_told_from_one_that_never_will() {
+        let of = |reason: &str| Obstacle::of(&format!("container main: {reason}: …"));
+        assert_eq!(of("ImagePullBackOff"), Some(Obstacle::Pull));
+        // The first try: a kubelet says so for a moment, and then whether it goes on trying.
+        assert_eq!(of("ErrImagePull"), None);
+        assert_eq!(of("ErrImageNeverPull"), Some(Obstacle::Image));
+        assert_eq!(of("InvalidImageName"), Some(Obstacle::Image));
+        assert_eq!(of("RunContainerError"), Some(Obstacle::Start));
+        assert_eq!(of("ContainerCreating"), None);
     }
 }

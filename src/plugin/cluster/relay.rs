@@ -1,11 +1,15 @@
 //! Connections that are made inside a pod and used here. Does not know what is said on them.
+//!
+//! They go through the exec in frames that are packed where that makes them smaller ([`dbmig_wire::relay`]): on its way through the
+//! API server, the kubelet and the container's runtime each byte is copied many times, which costs more than to pack it.
 
 use std::fmt;
 use std::io;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use dbmig_wire::relay::{Packer, Piece, Unpacker};
 use dbmig_wire::{Connected, Message};
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf};
@@ -42,6 +46,10 @@ impl fmt::Display for Endpoint {
 /// An open connection. Dropping it closes it, and the agent's process in the pod ends.
 pub struct Relay {
     stream: Duplex,
+    packer: Packer,
+    unpacker: Unpacker,
+    /// Nothing is sent any more.
+    ended: bool,
     /// The address that answered, as the pod resolved it.
     pub to: String,
 }
@@ -59,7 +67,10 @@ impl Relay {
         let line = line.map_err(|error| AskError::Lost(error.to_string()))?;
         match serde_json::from_slice(&line) {
             Ok(Message::Done(said)) => match serde_json::from_value(said) {
-                Ok(Connected { to }) => Ok(Self { stream, to }),
+                Ok(Connected { to }) => {
+                    let (packer, unpacker) = Default::default();
+                    Ok(Self { stream, packer, unpacker, ended: false, to })
+                }
                 Err(error) => Err(AskError::Lost(format!("unreadable answer: {error}"))),
             },
             Ok(Message::Failed(error)) => Err(AskError::Agent(error)),
@@ -80,15 +91,48 @@ async fn first_line(stream: &mut Duplex) -> io::Result<Vec<u8>> {
     }
 }
 
+impl Relay {
+    /// Puts content that has come into `buf`; false: more has to come first.
+    fn unpack(&mut self, buf: &mut ReadBuf<'_>) -> io::Result<bool> {
+        let mut input = self.stream.unread();
+        let (given, most) = (input.len(), buf.remaining());
+        let broken = |error| io::Error::new(io::ErrorKind::InvalidData, error);
+        let done = match self.unpacker.next(&mut input, most).map_err(broken)? {
+            Piece::Content(bytes) => {
+                buf.put_slice(bytes);
+                true
+            }
+            Piece::More => false,
+            Piece::End => true,
+        };
+        let taken = given - input.len();
+        self.stream.consume(taken);
+        Ok(done)
+    }
+}
+
 impl AsyncRead for Relay {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(cx, buf)
+        while buf.remaining() > 0 && !self.unpack(buf)? {
+            if !ready!(self.stream.poll_unread(cx))? {
+                let whole = self.unpacker.is_between_frames();
+                let cut = || io::Error::new(io::ErrorKind::UnexpectedEof, "the helper ended in the middle of a frame");
+                return Poll::Ready(if whole { Ok(()) } else { Err(cut()) });
+            }
+        }
+        Poll::Ready(Ok(()))
     }
 }
 
 impl AsyncWrite for Relay {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, bytes)
+        let Self { stream, packer, .. } = &mut *self;
+        let mut taken = 0;
+        if !bytes.is_empty() {
+            let room = Packer::room(bytes.len());
+            ready!(stream.poll_send(cx, room, |frame| taken = packer.pack(bytes, frame)))?;
+        }
+        Poll::Ready(Ok(taken))
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -96,6 +140,11 @@ impl AsyncWrite for Relay {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if !self.ended {
+            // Where nothing is taken any more, there is nobody left to tell.
+            let _ = ready!(self.stream.poll_send(cx, Packer::room(0), Packer::end));
+            self.ended = true;
+        }
         Pin::new(&mut self.stream).poll_shutdown(cx)
     }
 }

@@ -133,7 +133,7 @@ impl Seat {
         for name in &names {
             match in_container(cluster, pod, name, &helper, &mounts(pod, Some(name))).await {
                 Ok(seat) => return Ok(Self { in_container: *name == container, ..seat }),
-                Err(failure) => tried.push(format!("in container {name}: {}", told(&failure))),
+                Err(failure) => tried.push(format!("in container {name}: {}", failure.in_a_line())),
             }
         }
         Self::in_helper_pod(cluster, stop, helper, &[]).await.map_err(|failure| failure.facts(tried))
@@ -157,12 +157,12 @@ impl Seat {
         if running(pod).any(|name| name == container) {
             match in_container(cluster, pod, container, &helper, mounts).await {
                 Ok(seat) => return Ok(seat),
-                Err(failure) => tried.push(format!("in container {container}: {}", told(&failure))),
+                Err(failure) => tried.push(format!("in container {container}: {}", failure.in_a_line())),
             }
             if leaves == Leaves::EphemeralContainer {
                 match in_ephemeral(cluster, stop, pod, container, &helper, mounts).await {
                     Ok(seat) => return Ok(seat),
-                    Err(failure) => tried.push(format!("in an ephemeral container: {}", told(&failure))),
+                    Err(failure) => tried.push(format!("in an ephemeral container: {}", failure.in_a_line())),
                 }
             }
         }
@@ -178,10 +178,6 @@ impl Seat {
 /// Names of the containers that run.
 fn running(pod: &Pod) -> impl Iterator<Item = &str> {
     statuses(pod).filter(|status| is_running(status)).map(|status| status.name.as_str())
-}
-
-fn told(failure: &Failure) -> String {
-    std::iter::once(failure.message.as_str()).chain(failure.facts.iter().map(String::as_str)).collect::<Vec<_>>().join("; ")
 }
 
 async fn in_container(cluster: &Cluster, pod: &Pod, container: &str, helper: &Helper, mounts: &[Mount]) -> Result<Seat> {

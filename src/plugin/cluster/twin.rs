@@ -13,7 +13,7 @@ use super::MANAGED_BY;
 use super::error::{is_not_found, translate};
 use super::helper::{LABEL_OPERATION, WORK};
 use super::job::is_of_controller;
-use super::pods::{Verdict, Wait, command_line, is_running, is_wrongly_configured, statuses, why_not_ready};
+use super::pods::{Obstacle, Verdict, Wait, command_line, is_running, statuses, why_not_ready};
 use super::volume::is_finished;
 use crate::failure::{Failure, Result};
 use crate::shutdown::Stop;
@@ -91,8 +91,7 @@ impl Twin {
             return Verdict::Met(pod.clone());
         }
         let why = why_not_ready(pod);
-        let bad = ["InvalidImageName", "RunContainerError"].iter().any(|bad| why.contains(bad));
-        if is_finished(pod) || bad || is_wrongly_configured(&why) {
+        if is_finished(pod) || Obstacle::of(&why).is_some() {
             return Verdict::Never(Failure::refused(format!("pod/{} does not run", self.name())).fact(why));
         }
         Verdict::Waiting(why)

@@ -87,8 +87,11 @@ async fn releases(session: &Session, facts: &Facts) -> Result<Vec<Release>> {
 
 /// Says what is missing from the picture because this user may not see it.
 pub(super) fn tell_denied(session: &Session, observer: &Observer) {
+    // Where it is not the namespace that everybody thinks of.
+    let other = observer.facts().scope().namespace.as_ref().filter(|namespace| **namespace != session.cluster.namespace);
+    let place = other.map(|namespace| format!(" in namespace {namespace}")).unwrap_or_default();
     for subject in observer.denied() {
-        session.ui.warn(&format!("{} are not shown: you may not list and watch them", subject.plural()));
+        session.ui.warn(&format!("{}{place} are not shown: you may not list and watch them", subject.plural()));
     }
 }
 

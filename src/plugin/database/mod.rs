@@ -28,7 +28,13 @@ use crate::failure::Result;
 pub const MOST_ROWS: usize = 1000;
 
 /// How a server calls itself in lists of sessions.
-const APPLICATION: &str = "kubectl-dbmig";
+pub const APPLICATION: &str = "kubectl-dbmig";
+
+/// What is true in `pg_stat_activity` of our own sessions, those included that say more about themselves behind the name.
+#[must_use]
+pub fn is_ours() -> String {
+    format!("split_part(coalesce(application_name, ''), ' ', 1) = '{APPLICATION}'")
+}
 
 /// Whose SQL a database understands. In all of them `'` is around texts, where only `''` stands for itself, and `"` around names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -70,7 +70,7 @@ async fn needed(agent: &Agent, path: &str) -> Result<String> {
 pub async fn text_of(agent: &Agent, path: &str) -> Result<Option<String>> {
     let Some((folder, name)) = path.rsplit_once('/') else { return Ok(None) };
     let folder = if folder.is_empty() { "/" } else { folder };
-    let call = Read { folders: vec![folder.to_owned()], suffix: name.to_owned(), depth: 0 };
+    let call = Read { folders: vec![folder.to_owned()], suffix: name.to_owned(), depth: 0, parent: None };
     let files = agent.ask(call, None).await.map_err(|error: AskError| error.into_failure(&format!("read {path}")))?;
     Ok(files.into_iter().find(|file| file.name == name).map(|file| file.text))
 }

@@ -23,7 +23,8 @@ pub(super) fn listed<K: Ord>(
     of: impl Fn(&Script) -> Option<(String, String)>,
     key: impl Fn(&Available) -> K,
 ) -> Vec<Available> {
-    let one = |script: &Script| of(script).map(|(id, name)| Available { id, name, path: script.path.clone() });
+    let one =
+        |script: &Script| of(script).map(|(id, name)| Available { id, name, path: script.path.clone(), ..Available::default() });
     let mut listed: Vec<Available> = scripts.iter().filter_map(one).collect();
     listed.sort_by_key(&key);
     listed

@@ -7,7 +7,7 @@ use base64::engine::general_purpose::STANDARD;
 use sha2::{Digest, Sha256, Sha384};
 
 use super::available::file_name;
-use super::state::{Finding, Level};
+use super::finding::{Finding, Level};
 use super::{Available, Framework, Script, State};
 
 /// Checksums that a row may have, by the migration's id: those of its file with each kind of line ends, where the framework does
@@ -116,8 +116,12 @@ mod tests {
     const USERS: &str = "CREATE TABLE users (\n  id int\n);\n";
 
     fn files(paths: &[(&str, &str, &str)]) -> (Vec<Available>, Vec<Script>) {
-        let available =
-            paths.iter().map(|(id, path, _)| Available { id: (*id).into(), name: (*id).into(), path: (*path).into() });
+        let available = paths.iter().map(|(id, path, _)| Available {
+            id: (*id).into(),
+            name: (*id).into(),
+            path: (*path).into(),
+            ..Available::default()
+        });
         let scripts = paths.iter().map(|(_, path, text)| Script { path: (*path).into(), text: (*text).into() });
         (available.collect(), scripts.collect())
     }

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use super::state::{Finding, HISTORY, Level};
+use super::finding::{Finding, HISTORY, Level};
 use super::{Available, Before, Framework, State};
 
 /// Takes in the list of available migrations; see [`State::compare`].
@@ -38,24 +38,41 @@ fn absent(state: &State, available: &[Available], failed: &HashSet<&str>) -> Vec
         let id = one.id.as_str();
         !applied.contains(id) && !failed.contains(id) && !passed(id)
     };
-    available.iter().filter(is_absent).cloned().collect()
+    let is_wanted = |one: &&Available| one.replaces.is_empty() || !one.replaces.iter().all(|id| applied.contains(id.as_str()));
+    available.iter().filter(is_absent).filter(is_wanted).cloned().collect()
+}
+
+/// Of what a migration is one in a row: Django's apps and Liquibase's files each have an order of their own, and those of packages are
+/// not among the files.
+fn line(framework: Framework, id: &str) -> &str {
+    match framework {
+        Framework::Django => id.split('.').next().unwrap_or_default(),
+        Framework::Liquibase => id.split("::").next().unwrap_or_default(),
+        _ => "",
+    }
 }
 
 /// A pending migration that comes before one that is applied: a branch that was merged late.
 fn passed_over(state: &State, available: &[Available], pending: &[Available]) -> Option<Finding> {
     let applied: HashSet<&str> = state.applied.iter().map(|applied| applied.id.as_str()).collect();
-    let last = available.iter().rposition(|one| applied.contains(one.id.as_str()))?;
-    let late = available[..last].iter().find(|one| pending.contains(one))?;
+    let later = |late: &Available| {
+        let at = available.iter().position(|one| one.id == late.id)?;
+        let in_line = |one: &&Available| line(state.framework, &one.id) == line(state.framework, &late.id);
+        available[at..].iter().filter(in_line).rfind(|one| applied.contains(one.id.as_str()))
+    };
+    let (late, later) = match state.framework {
+        // Of a changeset that its contexts keep from being run, nothing is due.
+        Framework::Liquibase => None,
+        _ => pending.iter().find_map(|late| Some((late, later(late)?))),
+    }?;
     let consequence = match state.framework {
         Framework::Drizzle => "Drizzle will never run it, and never say so",
         Framework::Goose => "goose refuses to go on unless it is told -allow-missing",
         Framework::Flyway => "Flyway refuses to go on unless it is told -outOfOrder=true",
         _ => "it will run after the later one",
     };
-    let what = format!(
-        "{}: {} is not applied, but {}, which comes later, is: {consequence}",
-        state.framework, late.name, available[last].name
-    );
+    let what =
+        format!("{}: {} is not applied, but {}, which comes later, is: {consequence}", state.framework, late.name, later.name);
     Some(Finding::new(Level::Attention, what).next(HISTORY))
 }
 
@@ -80,8 +97,11 @@ fn missing(state: &State, available: &[Available]) -> Option<Finding> {
     if available.is_empty() {
         return None;
     }
-    let known: HashSet<&str> = available.iter().map(|one| one.id.as_str()).collect();
-    let missing: Vec<&str> = state.applied.iter().map(|applied| applied.id.as_str()).filter(|id| !known.contains(id)).collect();
+    let known: HashSet<&str> =
+        available.iter().flat_map(|one| one.replaces.iter().chain([&one.id])).map(String::as_str).collect();
+    let lines: HashSet<&str> = available.iter().map(|one| line(state.framework, &one.id)).collect();
+    let is_missing = |id: &&str| !known.contains(id) && lines.contains(line(state.framework, id));
+    let missing: Vec<&str> = state.applied.iter().map(|applied| applied.id.as_str()).filter(is_missing).collect();
     let (first, last) = (missing.first()?, missing.last()?);
     let which = if missing.len() == 1 {
         format!("migration {first} has")

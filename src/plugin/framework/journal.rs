@@ -4,8 +4,8 @@ use std::collections::HashMap;
 
 use async_trait::async_trait;
 
+use super::finding::{Finding, Level, REPAIR};
 use super::repair::Edit;
-use super::state::{Finding, Level, REPAIR};
 use super::table::{Kind, Row, Signature, count, number, read};
 use super::{Applied, Available, Books, Evidence, Framework, MOST, Remedy, Repair, Script, State, Table, lock};
 use crate::database::Database;

@@ -15,21 +15,39 @@ pub struct Places {
     pub suffixes: &'static [&'static str],
     /// Folders within folders that have to be read too.
     pub depth: u32,
+    /// Name of the folders in which they are, where other files lie beside those.
+    pub parent: Option<&'static str>,
+    /// A file of the application by which its folder is known.
+    pub sign: Option<&'static str>,
 }
 
 impl Places {
     /// Every folder in which they may be, the likelier first.
     #[must_use]
     pub fn folders(&self) -> Vec<String> {
-        HOMES.iter().flat_map(|home| self.within.iter().map(move |within| format!("{home}{within}"))).collect()
+        let folder = |home: &str, within: &str| match format!("{home}{within}") {
+            working if working.is_empty() => ".".to_owned(),
+            folder if folder == "/" => folder,
+            folder => folder.trim_end_matches('/').to_owned(),
+        };
+        HOMES.iter().flat_map(|home| self.within.iter().map(move |within| folder(home, within))).collect()
+    }
+
+    /// What has to be there where such a folder is one.
+    #[must_use]
+    pub fn sign(&self, folder: &str) -> String {
+        match self.sign {
+            Some(sign) => format!("{}/{sign}", folder.trim_end_matches('/')),
+            None => folder.to_owned(),
+        }
     }
 }
 
 impl Framework {
-    /// Where its files are; `None` where images don't hold them: they are compiled in, or lie in many packages.
+    /// Where its files are; `None` where images don't hold them: they are compiled into the application.
     #[must_use]
     pub fn places(self) -> Option<Places> {
-        let of = |within, suffixes, depth| Some(Places { within, suffixes, depth });
+        let of = |within, suffixes, depth| Some(Places { within, suffixes, depth, parent: None, sign: None });
         match self {
             Self::GolangMigrate | Self::Goose | Self::Dbmate | Self::Sqlx | Self::Atlas => {
                 of(&["migrations", "db/migrations", "database/migrations", "sql/migrations", "schema/migrations"], &[".sql"], 0)
@@ -49,7 +67,18 @@ impl Framework {
             Self::Rails => of(&["db/migrate"], &[".rb"], 1),
             Self::Laravel => of(&["database/migrations"], &[".php"], 0),
             Self::Ecto => of(&["priv/repo/migrations"], &[".exs"], 0),
-            Self::Django | Self::Liquibase | Self::EfCore => None,
+            // Each app of the project has a folder of its own; those of packages are not the application's.
+            Self::Django => {
+                let project =
+                    Places { within: &[""], suffixes: &[".py"], depth: 4, parent: Some("migrations"), sign: Some("manage.py") };
+                Some(project)
+            }
+            Self::Liquibase => {
+                let within =
+                    &["db/changelog", "changelog", "liquibase/changelog", "liquibase", "db/liquibase", "resources/db/changelog"];
+                of(within, &[".xml", ".yaml", ".yml", ".json", ".sql"], 3)
+            }
+            Self::EfCore => None,
         }
     }
 }
@@ -63,5 +92,12 @@ mod tests {
         let folders = Framework::Prisma.places().expect("it has files").folders();
         assert_eq!(folders[0], "prisma/migrations");
         assert!(folders.contains(&"/app/prisma/migrations".to_owned()), "{folders:?}");
+    }
+
+    #[test]
+    fn djangos_project_is_known_by_its_own_program() {
+        let places = Framework::Django.places().expect("it has files");
+        assert_eq!(places.folders()[..2], [".", "/app"]);
+        assert_eq!([places.sign("."), places.sign("/srv/shop/")], ["./manage.py", "/srv/shop/manage.py"]);
     }
 }

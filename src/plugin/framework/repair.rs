@@ -1,11 +1,13 @@
 //! Repairs: what would be done about a state, in words and in SQL, and how it is taken back. Builds statements, runs none.
 
+use std::borrow::Cow;
+
 use dbmig_wire::Change;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::checksum::{Sums, sums};
-use super::{Available, Effect, Failed, Fate, Framework, Graph, Lock, LockKind, Script, Table};
+use super::{Available, Effect, Failed, Fate, Framework, Graph, Lock, LockKind, Script, State, Table};
 use crate::database::Dialect;
 
 /// What is known beside the database.
@@ -27,6 +29,15 @@ impl Evidence {
         let graph = (framework == Framework::Alembic).then(|| Graph::parse(scripts)).filter(|graph| !graph.is_empty());
         let sums = available.as_ref().map(|available| sums(framework, available, scripts)).unwrap_or_default();
         Self { available, graph, sums }
+    }
+
+    /// The migrations that there are, by the ids that a state has for them.
+    pub(super) fn available_for(&self, state: &State) -> Option<Cow<'_, [Available]>> {
+        let available = self.available.as_deref()?;
+        Some(match state.framework {
+            Framework::Liquibase => Cow::Owned(super::liquibase::as_written(state, available)),
+            _ => Cow::Borrowed(available),
+        })
     }
 }
 

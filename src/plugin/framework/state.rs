@@ -4,6 +4,7 @@ use std::fmt;
 
 use serde::{Serialize, Serializer};
 
+use super::finding::{Finding, HISTORY, Level, REPAIR};
 use super::{Evidence, Framework, Table};
 
 /// What a framework's bookkeeping says of a database.
@@ -56,7 +57,7 @@ pub struct Applied {
 }
 
 /// A migration that can be applied, known from the files.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Available {
     /// As in [`Applied::id`].
@@ -65,6 +66,9 @@ pub struct Available {
     pub name: String,
     /// The file, as [`Script::path`] gave it.
     pub path: String,
+    /// Ids of the migrations that it stands for: where all of those are applied, so is it.
+    #[serde(skip)]
+    pub replaces: Vec<String>,
 }
 
 /// A file that the caller found where migrations are.
@@ -201,68 +205,6 @@ impl Default for Fate {
     }
 }
 
-/// Something worth a person's attention.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Finding {
-    /// How bad.
-    pub level: Level,
-    /// What, as a sentence without a full stop.
-    pub what: String,
-    /// What was seen that shows it.
-    pub evidence: Option<String>,
-    /// Commands or decisions, most useful first; the word `TARGET` stands for what the user named.
-    pub next: Vec<String>,
-}
-
-/// How bad a finding is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub enum Level {
-    /// Good to know.
-    Note,
-    /// Works today, and will bite.
-    Attention,
-    /// No migration can run as it is.
-    Broken,
-}
-
-/// The command that shows and does the repair.
-pub(super) const REPAIR: &str = "kubectl dbmig repair TARGET";
-/// The command that lists migrations.
-pub(super) const HISTORY: &str = "kubectl dbmig history TARGET";
-
-impl Finding {
-    /// Nothing but what is so.
-    #[must_use]
-    pub fn new(level: Level, what: impl Into<String>) -> Self {
-        Self { level, what: what.into(), evidence: None, next: Vec::new() }
-    }
-
-    /// What is so and what shows it, for a warning.
-    #[must_use]
-    pub fn in_a_line(&self) -> String {
-        match &self.evidence {
-            Some(evidence) => format!("{}: {evidence}", self.what),
-            None => self.what.clone(),
-        }
-    }
-
-    /// What was seen.
-    #[must_use]
-    pub fn evidence(mut self, evidence: impl Into<String>) -> Self {
-        self.evidence = Some(evidence.into());
-        self
-    }
-
-    /// One more thing to type or to decide.
-    #[must_use]
-    pub fn next(mut self, next: impl Into<String>) -> Self {
-        self.next.push(next.into());
-        self
-    }
-}
-
 impl State {
     pub(super) fn new(framework: Framework, table: Table) -> Self {
         let (applied, heads, failed, locks, changed, notes) = Default::default();
@@ -351,7 +293,7 @@ impl State {
     /// Whether some of these files may be its migrations: one of them is written down, or nothing is yet.
     #[must_use]
     pub fn is_known_by(&self, evidence: &Evidence) -> bool {
-        let Some(available) = &evidence.available else { return evidence.graph.is_some() };
+        let Some(available) = evidence.available_for(self) else { return evidence.graph.is_some() };
         let failed = self.failed.iter().map(|failed| &failed.id);
         let mut written = self.applied.iter().map(|applied| &applied.id).chain(failed).peekable();
         let nothing_yet = written.peek().is_none() && self.count == 0;
@@ -363,9 +305,9 @@ impl State {
     /// applied and not there, whose file is not what was applied. Where more migrations are applied than were read, those that sort before the oldest that was
     /// read count as applied. Once for a state.
     pub fn compare(&mut self, evidence: &Evidence) {
-        match (&evidence.graph, &evidence.available) {
+        match (&evidence.graph, evidence.available_for(self)) {
             (Some(graph), _) => super::alembic::compare(self, graph),
-            (None, Some(available)) => super::compare::compare(self, available),
+            (None, Some(available)) => super::compare::compare(self, &available),
             (None, None) => {}
         }
         super::checksum::compare(self, &evidence.sums);

@@ -1,6 +1,6 @@
 //! What stands around the bookkeeping: a schema that nobody wrote down, and what migrations that were cut off leave behind.
 
-use super::state::{Finding, Level, REPAIR};
+use super::finding::{Finding, Level, REPAIR};
 use super::table::{Row, ask, number};
 use super::{Framework, State};
 use crate::database::{Database, Dialect};

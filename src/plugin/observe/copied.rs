@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use jiff::{SignedDuration, Timestamp};
 
+use super::change::Change;
 use super::copy::CopyRow;
-use super::facts::Change;
 use crate::replication::Phase;
 
 /// As long as it does the same, it is told again after so long.

@@ -133,7 +133,7 @@ async fn look(cluster: Cluster, pod: Pod, looked_tx: mpsc::Sender<Looked>) {
     let (mut pace, mut told) = (Pace::default(), String::new());
     // Whoever is not listened to any more ends.
     while let Err(failure) = ask(&cluster, &pod, container, &row, &mut pace, &looked_tx).await {
-        let why = std::iter::once(&failure.message).chain(&failure.facts).take(2).cloned().collect::<Vec<_>>().join(": ");
+        let why = failure.in_a_line();
         let asked = Some(Asked::Unknown(Box::new(row.clone()), why.clone()));
         // Once is enough.
         if why != told && looked_tx.send(Looked { uid: uid.clone(), asked }).await.is_err() {

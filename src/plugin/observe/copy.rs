@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde::Serialize;
 use tokio::time::Instant;
 
-use super::facts::Change;
+use super::change::Change;
 use crate::replication::{Lsn, Part, Phase, Slot, Work};
 use crate::ui::human::{bytes, duration};
 

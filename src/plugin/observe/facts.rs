@@ -9,6 +9,7 @@ use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
 use kube::ResourceExt as _;
 use kube::api::DynamicObject;
 
+use super::change::{self, Change};
 use super::copied::Copied;
 use super::copy::CopyRow;
 use super::holders::Holders;
@@ -19,22 +20,10 @@ use super::scope::{Pods, Scope, claims};
 use super::usage::Measured;
 use super::workload::{ClaimRow, JobRow, JobState, WorkloadRow};
 use crate::cluster::kind::Kind;
-use crate::plan::{LockName, Phase, Record, StepState};
+use crate::plan::{LockName, Phase, Record};
 
 /// Namespace and name.
 type Key = (String, String);
-
-/// A change in words.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Change {
-    /// `pod/upmeter-0`.
-    pub object: String,
-    /// What it is now: `0/1 CrashLoopBackOff, 3 restarts`.
-    pub text: String,
-    /// It is not as it should be.
-    pub bad: bool,
-}
 
 /// Everything that is known.
 #[derive(Debug)]
@@ -86,12 +75,12 @@ impl Facts {
 
     /// Takes a pod in; `None` if it does not belong here (yet) or nothing that matters has changed.
     pub fn pod(&mut self, pod: &Pod) -> Option<Change> {
-        let before = self.pods.insert(key(pod), pod.clone()).map(|pod| in_words(&PodRow::of(&pod)));
+        let before = self.pods.insert(key(pod), pod.clone()).map(|pod| change::of_pod(&PodRow::of(&pod)));
         if !self.has_pod(pod) {
             return None;
         }
         self.remember(pod);
-        let now = in_words(&PodRow::of(pod));
+        let now = change::of_pod(&PodRow::of(pod));
         (before.as_ref() != Some(&now)).then_some(now)
     }
 
@@ -118,11 +107,11 @@ impl Facts {
 
     /// Takes the workload in.
     pub fn workload(&mut self, object: DynamicObject) -> Option<Change> {
-        let before = self.workload_row().map(|row| workload_in_words(&row));
+        let before = self.workload_row().map(|row| change::of_workload(&row));
         self.known.extend(object.uid());
         self.workload = Some(object);
         let now = self.workload_row().filter(|row| !row.name.starts_with("job/"))?;
-        let text = workload_in_words(&now);
+        let text = change::of_workload(&now);
         (before.as_ref() != Some(&text)).then_some(Change { object: now.name, text, bad: !now.complaint.is_empty() })
     }
 
@@ -158,7 +147,7 @@ impl Facts {
         pods.iter().for_each(|pod| self.remember(pod));
         (before.as_ref() != Some(&now)).then(|| Change {
             object: now.name.clone(),
-            text: job_in_words(&now),
+            text: change::of_job(&now),
             bad: now.failed > 0,
         })
     }
@@ -187,11 +176,11 @@ impl Facts {
 
     /// Takes the record of an operation in.
     pub fn record(&mut self, record: &Record) -> Option<Change> {
-        let now = record_in_words(record);
+        let now = change::of_record(record);
         let before = self.records.insert(record.id.clone(), record.clone());
         // Between two steps there is nothing to tell.
         let between = record.phase == Phase::Running && record.at().is_none() && before.is_some();
-        let changed = !between && before.as_ref().is_none_or(|before| record_in_words(before) != now);
+        let changed = !between && before.as_ref().is_none_or(|before| change::of_record(before) != now);
         (changed && self.is_ours(record)).then_some(now)
     }
 
@@ -386,64 +375,4 @@ impl Facts {
 
 fn key(object: &impl kube::ResourceExt) -> Key {
     (object.namespace().unwrap_or_default(), object.name_any())
-}
-
-fn in_words(row: &PodRow) -> Change {
-    let mut text = format!("{}/{} {}", row.ready, row.containers, row.status);
-    match row.restarts {
-        0 => {}
-        1 => text += ", 1 restart",
-        restarts => text += &format!(", {restarts} restarts"),
-    }
-    if !row.why.is_empty() && row.why != row.status {
-        text += &format!(" ({})", row.why);
-    }
-    let fine = row.is_ready
-        || matches!(
-            row.status.as_str(),
-            "Pending" | "ContainerCreating" | "PodInitializing" | "Completed" | "Terminating" | "Running"
-        );
-    Change { object: format!("pod/{}", row.name), text, bad: !fine && !row.status.starts_with("Init:0") }
-}
-
-fn workload_in_words(row: &WorkloadRow) -> String {
-    let mut text = match row.name.starts_with("cronjob/") {
-        true => format!("{} running", row.desired),
-        false => format!("{}/{} ready", row.ready, row.desired),
-    };
-    if row.suspended {
-        text += ", suspended";
-    }
-    if !row.complaint.is_empty() {
-        text += &format!(": {}", row.complaint);
-    }
-    text
-}
-
-fn job_in_words(row: &JobRow) -> String {
-    let mut text = format!("{}, {} completions", row.state.as_str(), row.completions);
-    if row.failed > 0 {
-        text += &format!(", {} failed", row.failed);
-    }
-    if !row.lingering.is_empty() {
-        text += &format!(": the migration ended well, {} still runs", row.lingering.join(", "));
-    }
-    if !row.message.is_empty() {
-        text += &format!(": {}", row.message);
-    }
-    text
-}
-
-fn record_in_words(record: &Record) -> Change {
-    let done = record.steps.iter().filter(|step| step.state == StepState::Done).count();
-    let mut text = match record.at() {
-        Some((index, step)) => {
-            format!("{}, step {} of {}: {}", record.phase.as_str(), index + 1, record.steps.len(), step.title)
-        }
-        None => format!("{}, {done} of {} steps", record.phase.as_str(), record.steps.len()),
-    };
-    if !record.message.is_empty() {
-        text += &format!(": {}", record.message);
-    }
-    Change { object: format!("operation/{}", record.id), text, bad: record.phase == Phase::Stopped }
 }

@@ -1,5 +1,6 @@
 //! What is going on: logs, states, events and our own operations as one timeline. Reads only, prints nothing.
 
+mod change;
 mod copied;
 mod copies;
 mod copy;
@@ -16,8 +17,9 @@ mod verdict;
 mod watch;
 mod workload;
 
+pub use change::Change;
 pub use copy::{CopyRow, SlotRow};
-pub use facts::{Change, Facts};
+pub use facts::Facts;
 pub use incident::Incident;
 pub use logs::{Choice, Ending, Heard, Instance, Kept, Line, Role, Source, Start, gather, pack, read, unpack};
 pub use observer::{News, Observer};

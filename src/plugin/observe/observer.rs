@@ -13,9 +13,10 @@ use kube::runtime::watcher::Event;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
+use super::change::Change;
 use super::copies::{Asked, Copies};
 use super::copy::CopyRow;
-use super::facts::{Change, Facts};
+use super::facts::Facts;
 use super::incident::Incident;
 use super::logs::{Choice, Heard, Start, Tailing};
 use super::scope::Scope;

@@ -216,5 +216,5 @@ fn trouble(subject: Subject, error: &watcher::Error) -> Seen {
     };
     let denied = crate::cluster::error::is_forbidden(source);
     let failure = translate(source, &format!("watch {}", subject.plural()));
-    Seen::Trouble { subject, why: failure.facts.first().cloned().unwrap_or(failure.message), denied }
+    Seen::Trouble { subject, why: failure.cause().to_owned(), denied }
 }

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::json;
 use crate::database::postgres::{End, Postgres};
-use crate::database::{Database, Dialect};
+use crate::database::{Database, Dialect, is_ours};
 use crate::failure::Result;
 
 /// A transaction that has written, or was prepared to be committed later.
@@ -55,14 +55,17 @@ impl Writer {
 /// # Errors
 /// As [`Database::query`].
 pub async fn writers(database: &dyn Database) -> Result<Vec<Writer>> {
-    let sql = "SELECT coalesce(json_agg(found), '[]') FROM (\
+    let sql = format!(
+        "SELECT coalesce(json_agg(found), '[]') FROM (\
          SELECT pid, NULL AS prepared, usename AS user, application_name AS application, host(client_addr) AS address, \
          extract(epoch FROM clock_timestamp() - xact_start)::float8 AS seconds FROM pg_stat_activity \
          WHERE datname = current_database() AND backend_xid IS NOT NULL AND pid <> pg_backend_pid() \
-         AND application_name NOT LIKE 'pgcopydb%' AND application_name <> 'kubectl-dbmig' \
+         AND application_name NOT LIKE 'pgcopydb%' AND NOT {} \
          UNION ALL SELECT NULL, gid, owner, NULL, NULL, extract(epoch FROM clock_timestamp() - prepared)::float8 \
-         FROM pg_prepared_xacts WHERE database = current_database()) AS found";
-    json(&database.query(sql).await?, "its sessions")
+         FROM pg_prepared_xacts WHERE database = current_database()) AS found",
+        is_ours()
+    );
+    json(&database.query(&sql).await?, "its sessions")
 }
 
 /// A pgcopydb is connected to this database.
@@ -87,8 +90,9 @@ pub async fn end_sessions(database: &Postgres, roles: &BTreeSet<&str>) -> Result
     let end = format!(
         "SELECT count(*) FILTER (WHERE pg_terminate_backend(pid)) FROM pg_stat_activity a JOIN pg_roles r ON r.oid = a.usesysid \
          WHERE datname = current_database() AND pid <> pg_backend_pid() AND NOT rolsuper \
-         AND application_name NOT LIKE 'pgcopydb%' AND application_name <> 'kubectl-dbmig' \
+         AND application_name NOT LIKE 'pgcopydb%' AND NOT {} \
          AND EXISTS (SELECT FROM pg_roles o WHERE format('%I', o.rolname) IN ({}) AND pg_has_role(a.usesysid, o.oid, 'MEMBER'))",
+        is_ours(),
         names.join(", ")
     );
     let rows = database.transact("", &end, End::Commit).await?;

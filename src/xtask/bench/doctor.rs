@@ -1,13 +1,16 @@
 //! `doctor` against the same questions asked by hand, and its way to a database against `kubectl port-forward`.
 
+mod traffic;
+
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
 
 use serde_json::{Value, json};
 
+use self::traffic::{BYTES, Traffic};
 use super::engine::{Cost, watch};
-use super::{Better, DATABASE, Row, middle};
+use super::{Better, DATABASE, NO_GOAL, Row, middle};
 use crate::Outcome;
 use crate::cluster::{Kubernetes, lab};
 use crate::process::{capture, cargo, heading, root, run as run_command};
@@ -20,12 +23,11 @@ const FEW: u64 = 100;
 const MANY: u64 = 100_000;
 /// What many rows may cost, in seconds.
 const MORE_SECONDS: f64 = 0.05;
-/// Ports of the servers that the relay is measured against; see `doctor/relay.rs`.
-const PORTS: [u16; 3] = [9000, 9001, 9002];
+/// Ports of the servers that the relay is measured with: an echo, one that takes, one for each [`Traffic`] that sends; see
+/// `doctor/relay.rs`.
+const PORTS: [u16; 4] = [9000, 9001, 9002, 9003];
 /// Transfers each way; the best one counts, as in `doctor/relay.rs`.
 const TRANSFERS: usize = 3;
-/// Bytes that are sent each way.
-const BYTES: u64 = 64 << 20;
 
 pub(super) fn measure() -> Outcome<Vec<Row>> {
     let bench = Bench::prepare()?;
@@ -76,8 +78,9 @@ impl Bench {
         let echo = |port: u16, program: &str| format!("nc -ll -p {port} -e {program} & ");
         let serve = [
             echo(PORTS[0], "cat"),
-            echo(PORTS[1], &format!("head -c {BYTES} /dev/zero")),
-            echo(PORTS[2], &format!("sh -c 'head -c {BYTES} >/dev/null; echo done'")),
+            echo(PORTS[1], &format!("sh -c 'head -c {BYTES} >/dev/null; echo done'")),
+            echo(PORTS[2], &format!("cat {}", Traffic::Rows.there())),
+            echo(PORTS[3], &format!("cat {}", Traffic::Noise.there())),
         ]
         .concat();
         let pod = |name: &str, image: &str, script: &str, env: Value| {
@@ -112,7 +115,7 @@ impl Bench {
             self.psql(name, &fill)?;
             self.psql(name, "VACUUM ANALYZE knex_migrations")?;
         }
-        Ok(())
+        Traffic::ALL.iter().try_for_each(|traffic| traffic.prepare(self))
     }
 
     fn kubectl(&self, words: &[&str]) -> Command {
@@ -192,35 +195,48 @@ impl Bench {
 
     fn relay(&self) -> Outcome<Vec<Row>> {
         heading("the relay against kubectl port-forward");
-        let relay = self.way(&["relay", NAMESPACE, "app"], PORTS)?;
         let ports = PORTS.map(|port| format!(":{port}"));
-        let mut forward = self.kubectl(&["port-forward", "pod/app", &ports[0], &ports[1], &ports[2]]);
-        let child = forward.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().map_err(|e| format!("kubectl: {e}"))?;
-        let mut forward = Forward(child);
+        let mut forward = self.kubectl(&["port-forward", "pod/app"]);
+        let child = forward.args(&ports).stdout(Stdio::piped()).stderr(Stdio::null()).spawn();
+        let mut forward = Forward(child.map_err(|e| format!("kubectl: {e}"))?);
         let ports = forward.ports()?;
-        let forward = self.way(&["tcp"], ports)?;
-        let exec = self.exec()?;
-        let row = |name, other: &Value, field: &str, goal, better, unit: &str| {
-            let of = |way: &Value| way[field].as_f64().unwrap_or_default();
-            let raw = format!("{:.2} against {:.2} {unit}", of(&relay), of(other));
-            Row { name, ratio: of(&relay) / of(other), goal, better, raw }
+        let [mut relayed, mut forwarded, mut bare] = [vec![], vec![], vec![]];
+        for (traffic, source) in [(Traffic::Rows, 2), (Traffic::Noise, 3)] {
+            relayed.push(self.way(&["relay", NAMESPACE, "app"], [PORTS[0], PORTS[source], PORTS[1]], traffic)?);
+            forwarded.push(self.way(&["tcp"], [ports[0], ports[source], ports[1]], traffic)?);
+            bare.push(self.exec(traffic)?);
+        }
+        let row = |name, at: usize, others: &[Value], field: &str, goal, better, unit: &str| {
+            let of = |ways: &[Value]| ways[at][field].as_f64().unwrap_or_default();
+            let raw = format!("{:.2} against {:.2} {unit}", of(&relayed), of(others));
+            Row { name, ratio: of(&relayed) / of(others), goal, better, raw }
         };
+        let speed = |name, at, others, field, goal| row(name, at, others, field, goal, Better::Higher, "MiB/s");
         Ok(vec![
-            row("relay: from the pod / port-forward", &forward, "down", 1.0, Better::Higher, "MiB/s"),
-            row("relay: from the pod / kubectl exec", &exec, "down", 1.0, Better::Higher, "MiB/s"),
-            row("relay: to the pod / port-forward", &forward, "up", 1.0, Better::Higher, "MiB/s"),
-            row("relay: to the pod / kubectl exec", &exec, "up", 1.0, Better::Higher, "MiB/s"),
-            row("relay: round trip / port-forward", &forward, "trip", 1.2, Better::Lower, "ms"),
+            speed("relay: rows from the pod / port-forward", 0, &forwarded, "down", 1.0),
+            speed("relay: rows to the pod / port-forward", 0, &forwarded, "up", 1.0),
+            speed("relay: noise from the pod / port-forward", 1, &forwarded, "down", NO_GOAL),
+            speed("relay: noise to the pod / port-forward", 1, &forwarded, "up", NO_GOAL),
+            speed("relay: noise from the pod / kubectl exec", 1, &bare, "down", NO_GOAL),
+            speed("relay: noise to the pod / kubectl exec", 1, &bare, "up", NO_GOAL),
+            row("relay: round trip / port-forward", 0, &forwarded, "trip", 1.2, Better::Lower, "ms"),
         ])
     }
 
-    /// What an exec carries without any program of ours: the relay, which goes the same way, can't be faster than its runtime.
-    fn exec(&self) -> Outcome<Value> {
+    /// What an exec carries without any program of ours: with what does not get smaller, the relay, which goes the same way, can't be
+    /// faster than its runtime.
+    fn exec(&self, traffic: Traffic) -> Outcome<Value> {
         let time = |script: &str| -> Outcome<f64> {
             let kubectl = self.cluster.kubectl();
             let mut shell = Command::new("sh");
             shell.envs(kubectl.get_envs().filter_map(|(name, value)| Some((name, value?))));
-            shell.arg("-c").arg(script).arg("sh").arg(kubectl.get_program()).args([NAMESPACE, &BYTES.to_string()]);
+            shell
+                .arg("-c")
+                .arg(script)
+                .arg("sh")
+                .arg(kubectl.get_program())
+                .args([NAMESPACE, &traffic.there()])
+                .arg(traffic.file(self));
             Ok(watch(&mut shell, self.dir.path(), 0)?.seconds)
         };
         let best = |script: &str| -> Outcome<f64> {
@@ -233,17 +249,17 @@ impl Bench {
             let mib = (BYTES >> 20) as f64;
             Ok(mib / best)
         };
-        let down = best("$1 exec app -n $2 -- head -c $3 /dev/zero >/dev/null")?;
-        let up = best("head -c $3 /dev/zero | $1 exec -i app -n $2 -- head -c $3 >/dev/null")?;
+        let down = best("$1 exec app -n $2 -- cat $3 >/dev/null")?;
+        let up = best("$1 exec -i app -n $2 -- wc -c <$4 >/dev/null")?;
         Ok(json!({"down": down, "up": up}))
     }
 
     /// What the measuring program finds on one way to the servers.
-    fn way(&self, words: &[&str], ports: [u16; 3]) -> Outcome<Value> {
+    fn way(&self, words: &[&str], ports: [u16; 3], traffic: Traffic) -> Outcome<Value> {
         let mut program = Command::new(root().join("target/release/examples/relay"));
         let told = self.cluster.kubectl();
         program.envs(told.get_envs().filter_map(|(name, value)| Some((name, value?))));
-        let said = capture(program.args(words).args(ports.map(|port| port.to_string())).arg(BYTES.to_string()))?;
+        let said = capture(program.args(words).args(ports.map(|port| port.to_string())).arg(traffic.file(self)))?;
         serde_json::from_str(&said).map_err(|e| format!("{e}: {said}"))
     }
 }
@@ -253,11 +269,11 @@ struct Forward(Child);
 
 impl Forward {
     /// The ports of this machine, in the order of the pod's.
-    fn ports(&mut self) -> Outcome<[u16; 3]> {
+    fn ports(&mut self) -> Outcome<[u16; 4]> {
         // It stays open with the child: kubectl says a word for each connection.
         let lines = BufReader::new(self.0.stdout.as_mut().ok_or("kubectl has no stdout")?).lines();
         let port = |line: String| line.strip_prefix("Forwarding from 127.0.0.1:")?.split(' ').next()?.parse().ok();
-        let found: Vec<u16> = lines.map_while(Result::ok).filter_map(port).take(3).collect();
+        let found: Vec<u16> = lines.map_while(Result::ok).filter_map(port).take(PORTS.len()).collect();
         found.try_into().map_err(|found: Vec<u16>| format!("kubectl port-forward told of {} ports", found.len()))
     }
 }

@@ -57,7 +57,7 @@ fn read_takes_the_first_folder_that_has_a_matching_file() {
     }
     let read = |names: &[&str]| {
         let folders = names.iter().map(|name| text(&folder(name))).collect();
-        let files = ask(Read { folders, suffix: ".up.sql".to_owned(), depth: 0 }).unwrap();
+        let files = ask(Read { folders, suffix: ".up.sql".to_owned(), depth: 0, parent: None }).unwrap();
         files.into_iter().map(|file| (file.name, file.text)).collect::<Vec<_>>()
     };
     let of = |name: &str| (name.to_owned(), format!("text of {name}"));
@@ -69,7 +69,33 @@ fn read_takes_the_first_folder_that_has_a_matching_file() {
         fs::create_dir(folder(below)).unwrap();
         fs::write(folder(below).join("0.up.sql"), "text of 0.up.sql").unwrap();
     }
-    let deep = Read { folders: vec![text(&folder("b"))], suffix: ".up.sql".to_owned(), depth: 1 };
+    let deep = Read { folders: vec![text(&folder("b"))], suffix: ".up.sql".to_owned(), depth: 1, parent: None };
     let names: Vec<String> = ask(deep).unwrap().into_iter().map(|file| file.name).collect();
     assert_eq!(names, ["1.up.sql", "2.up.sql", "2026_init/0.up.sql"]);
+}
+
+/// A Django project: its apps' migrations, and neither its other files nor those of packages.
+#[test]
+fn read_takes_only_what_is_in_folders_of_a_name() {
+    let dir = TempDir::new().unwrap();
+    for path in [
+        "manage.py",
+        "polls/models.py",
+        "polls/migrations/0001_initial.py",
+        "apps/shop/migrations/0001_initial.py",
+        "migrations/0001_own.py",
+        "venv/lib/python3/site-packages/auth/migrations/0001_initial.py",
+    ] {
+        let path = dir.path().join(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, "").unwrap();
+    }
+    let read = |depth| {
+        let (folders, parent) = (vec![text(dir.path())], Some("migrations".to_owned()));
+        let files = ask(Read { folders, suffix: ".py".to_owned(), depth, parent }).unwrap();
+        files.into_iter().map(|file| file.name).collect::<Vec<_>>()
+    };
+    let all = ["apps/shop/migrations/0001_initial.py", "migrations/0001_own.py", "polls/migrations/0001_initial.py"];
+    assert_eq!(read(6), all);
+    assert_eq!(read(2), all[1..]);
 }

@@ -1,7 +1,9 @@
 //! Real database servers that only a pod can reach, asked through the agent in another pod.
 
 mod doctor;
+mod everywhere;
 mod find;
+mod image;
 pub(crate) mod mariadb;
 pub(crate) mod postgres;
 pub(crate) mod server;

@@ -32,6 +32,41 @@ impl Duplex {
         Self { frames: PollSender::new(input.frames), outputs, half_close, unread: Bytes::new(), stderr: Vec::new() }
     }
 
+    /// What came on its stdout and was not taken yet.
+    pub(in crate::cluster) fn unread(&self) -> &[u8] {
+        &self.unread
+    }
+
+    /// Takes so many of these bytes.
+    pub(in crate::cluster) fn consume(&mut self, count: usize) {
+        self.unread.advance(count);
+    }
+
+    /// Waits until something is unread; false at the end of a command that ended well.
+    pub(in crate::cluster) fn poll_unread(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<bool>> {
+        while self.unread.is_empty() {
+            match ready!(self.outputs.poll_next(cx)) {
+                Output::Stdout(bytes) => self.unread = bytes,
+                Output::Stderr(bytes) => drop(keep(&mut self.stderr, &bytes, STDERR_BYTES)),
+                Output::Ended(outcome) => return Poll::Ready(self.end(&outcome).map(|()| false)),
+            }
+        }
+        Poll::Ready(Ok(true))
+    }
+
+    /// Waits until stdin takes something and sends what `fill` appends, about so many bytes, in one piece.
+    pub(in crate::cluster) fn poll_send(
+        &mut self,
+        cx: &mut Context<'_>,
+        size: usize,
+        fill: impl FnOnce(&mut Vec<u8>),
+    ) -> Poll<io::Result<()>> {
+        // What closed it comes out of reading.
+        let closed = |_| io::Error::new(io::ErrorKind::BrokenPipe, "the remote command takes no more input");
+        ready!(self.frames.poll_reserve(cx)).map_err(closed)?;
+        Poll::Ready(self.frames.send_item(Frame::stdin_with(size, fill)).map_err(closed))
+    }
+
     fn end(&self, outcome: &Outcome) -> io::Result<()> {
         if outcome.success() {
             return Ok(());
@@ -49,16 +84,11 @@ impl Duplex {
 
 impl AsyncRead for Duplex {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        while self.unread.is_empty() {
-            match ready!(self.outputs.poll_next(cx)) {
-                Output::Stdout(bytes) => self.unread = bytes,
-                Output::Stderr(bytes) => drop(keep(&mut self.stderr, &bytes, STDERR_BYTES)),
-                Output::Ended(outcome) => return Poll::Ready(self.end(&outcome)),
-            }
+        if ready!(self.poll_unread(cx))? {
+            let count = self.unread.len().min(buf.remaining());
+            buf.put_slice(&self.unread[..count]);
+            self.consume(count);
         }
-        let count = self.unread.len().min(buf.remaining());
-        buf.put_slice(&self.unread[..count]);
-        self.unread.advance(count);
         Poll::Ready(Ok(()))
     }
 }
@@ -66,10 +96,7 @@ impl AsyncRead for Duplex {
 impl AsyncWrite for Duplex {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let piece = &bytes[..bytes.len().min(FRAME_BYTES)];
-        // What closed it comes out of reading.
-        let closed = |_| io::Error::new(io::ErrorKind::BrokenPipe, "the remote command takes no more input");
-        ready!(self.frames.poll_reserve(cx)).map_err(closed)?;
-        self.frames.send_item(Frame::stdin(piece)).map_err(closed)?;
+        ready!(self.poll_send(cx, piece.len(), |frame| frame.extend_from_slice(piece)))?;
         Poll::Ready(Ok(piece.len()))
     }
 

@@ -5,7 +5,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use futures::stream::{SplitSink, SplitStream};
 use futures::{SinkExt as _, StreamExt as _};
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -34,10 +34,15 @@ pub(super) struct Frame(Bytes);
 
 impl Frame {
     pub(super) fn stdin(bytes: &[u8]) -> Self {
-        let mut frame = BytesMut::with_capacity(bytes.len() + 1);
-        frame.extend_from_slice(&[STDIN]);
-        frame.extend_from_slice(bytes);
-        Self(frame.freeze())
+        Self::stdin_with(bytes.len(), |frame| frame.extend_from_slice(bytes))
+    }
+
+    /// What `fill` appends, about so many bytes.
+    pub(super) fn stdin_with(size: usize, fill: impl FnOnce(&mut Vec<u8>)) -> Self {
+        let mut frame = Vec::with_capacity(size + 1);
+        frame.push(STDIN);
+        fill(&mut frame);
+        Self(frame.into())
     }
 
     pub(super) fn end_of_stdin() -> Self {

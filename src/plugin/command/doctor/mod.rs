@@ -2,6 +2,7 @@
 
 mod blocked;
 mod databases;
+mod everywhere;
 mod surroundings;
 mod volumes;
 
@@ -14,13 +15,13 @@ use serde::Serialize;
 
 pub(super) use self::databases::{Looked, look};
 use super::session::Session;
-use super::{Context, scope, status};
+use super::{Context, status};
 use crate::cli::doctor::{Args, LookArgs};
 use crate::cluster::kind::{Kind, TargetRef};
 use crate::exit::Exit;
 use crate::failure::{Failure, Result};
 use crate::framework::{Finding, Level};
-use crate::observe::{Facts, PodRow, Pods, Verdict};
+use crate::observe::{Facts, PodRow, Pods, Scope, Verdict};
 use crate::ui::human::harmless;
 use crate::ui::{Report, Table};
 
@@ -35,18 +36,39 @@ const MOST: usize = 50;
 /// Nothing of that name, or the server does not answer. A database that can't be reached is a finding.
 pub async fn run(ctx: &Context, args: Args) -> Result<Exit> {
     let session = &Session::begin(ctx).await?;
-    let observer = status::look(session, scope::find_all(session, &args.scope).await?).await?;
+    let (scopes, left_out) = everywhere::scopes(session, &args.scope).await?;
+    let several = scopes.len() > 1;
+    let looks = scopes.into_iter().map(|scope| of_scope(session, &args, scope, several));
+    let looked: Vec<Diagnosis> = stream::iter(looks).buffered(AT_ONCE).try_collect().await?;
+    let target = looked.first().map(|first| first.target.clone()).unwrap_or_default();
+    let mut report = Diagnosis { target, findings: left_out.into_iter().collect(), databases: Vec::new() };
+    for one in looked {
+        report.findings.extend(one.findings);
+        report.databases.extend(one.databases);
+    }
+    report.findings.sort_by_key(|finding| std::cmp::Reverse(finding.level));
+    show(session, &report)?;
+    let attention = report.findings.iter().any(|finding| finding.level > Level::Note);
+    Ok(if attention { Exit::Attention } else { Exit::Done })
+}
+
+/// What is found in one scope; its namespace goes in front where there are several.
+async fn of_scope(session: &Session, args: &Args, scope: Scope, several: bool) -> Result<Diagnosis> {
+    let observer = status::look(session, scope).await?;
     let facts = observer.facts();
     let verdict = Verdict::of(facts);
     let told = verdict.text.clone();
     let mut findings = session.stop.interruptible(surroundings::look(&session.cluster, facts, verdict)).await?;
-    let mut subjects = subjects(&args, facts)?;
-    let named = named(&args, subjects.first(), facts);
+    if let Some(namespace) = facts.scope().namespace.as_ref().filter(|_| several) {
+        findings.iter_mut().for_each(|finding| finding.what = format!("{namespace}: {}", finding.what));
+    }
+    let mut subjects = subjects(args, facts)?;
+    let named = named(args, subjects.first(), facts);
     if let [only] = subjects.as_mut_slice() {
         only.named.clone_from(&named);
     }
     findings.extend(left_out(&mut subjects));
-    let many = subjects.len() > 1;
+    let many = several || subjects.len() > 1;
     if many && args.look.database.clone().named().is_some() {
         return Err(Failure::usage("--database and --database-from are about one target, and several are meant"));
     }
@@ -58,11 +80,7 @@ pub async fn run(ctx: &Context, args: Args) -> Result<Exit> {
         findings.extend(found);
     }
     point_at(&mut findings, &named);
-    findings.sort_by_key(|finding| std::cmp::Reverse(finding.level));
-    let report = Diagnosis { target: facts.scope().title.clone(), findings, databases };
-    show(session, &report)?;
-    let attention = report.findings.iter().any(|finding| finding.level > Level::Note);
-    Ok(if attention { Exit::Attention } else { Exit::Done })
+    Ok(Diagnosis { target: facts.scope().title.clone(), findings, databases })
 }
 
 /// Something whose database is looked at.

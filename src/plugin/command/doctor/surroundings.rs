@@ -71,7 +71,7 @@ fn of_events(facts: &Facts, told: &str) -> Vec<Finding> {
 
 /// Migrations of the same release that failed as Jobs of their own: what the workload waits for, or why its release was not upgraded.
 async fn of_jobs(cluster: &Cluster, facts: &Facts, verdict: &Verdict) -> Vec<Finding> {
-    let Some(namespace) = &facts.scope().namespace else { return Vec::new() };
+    let Some(namespace) = &facts.scope().namespace else { return failed(facts.job_rows().into_iter(), verdict) };
     let instances: BTreeSet<&String> = facts.pods().filter_map(|pod| pod.labels().get(INSTANCE)).collect();
     let is_ours = |job: &Job| match job.labels().get(INSTANCE) {
         Some(instance) => instances.contains(instance),
@@ -81,12 +81,19 @@ async fn of_jobs(cluster: &Cluster, facts: &Facts, verdict: &Verdict) -> Vec<Fin
     // Who may not list Jobs is told of none.
     let Ok(list) = jobs.list(&ListParams::default()).await else { return Vec::new() };
     let migrations = Scope::migrations(Some(namespace.clone()));
-    let failed = list.items.iter().filter(|job| migrations.has_job(job) && is_ours(job)).map(|job| JobRow::of(job, facts.pods()));
-    let failed = failed.filter(|row| row.state == JobState::Failed && !verdict.text.contains(&row.name));
+    failed(
+        list.items.iter().filter(|job| migrations.has_job(job) && is_ours(job)).map(|job| JobRow::of(job, facts.pods())),
+        verdict,
+    )
+}
+
+/// Those that failed and of which the verdict has not told.
+fn failed(rows: impl Iterator<Item = JobRow>, verdict: &Verdict) -> Vec<Finding> {
+    let failed = rows.filter(|row| row.state == JobState::Failed && !verdict.text.contains(&row.name));
     let finding = |row: JobRow| {
         Finding::new(Level::Broken, format!("{}, which migrates this release, failed: {}", row.name, row.message))
-            .next(format!("kubectl dbmig logs {} -n {namespace}", row.name))
-            .next(format!("kubectl dbmig doctor {} -n {namespace}", row.name))
+            .next(format!("kubectl dbmig logs {} -n {}", row.name, row.namespace))
+            .next(format!("kubectl dbmig doctor {} -n {}", row.name, row.namespace))
     };
     failed.map(finding).collect()
 }
@@ -103,14 +110,17 @@ fn of_claims(facts: &Facts) -> Vec<Finding> {
 
 /// A release that was left pending refuses every upgrade. Who may not list Secrets is not told of any.
 async fn of_helm(cluster: &Cluster, facts: &Facts) -> Vec<Finding> {
-    let Some(namespace) = &facts.scope().namespace else { return Vec::new() };
-    let secrets: Api<Secret> = Api::namespaced(cluster.client.clone(), namespace);
+    let secrets: Api<Secret> = match &facts.scope().namespace {
+        Some(namespace) => Api::namespaced(cluster.client.clone(), namespace),
+        None => Api::all(cluster.client.clone()),
+    };
     let Ok(list) = secrets.list_metadata(&ListParams::default().labels(PENDING)).await else { return Vec::new() };
     let of = |labels: &std::collections::BTreeMap<String, String>, key: &str| labels.get(key).cloned().unwrap_or_default();
     list.items
         .iter()
         .map(|secret| {
             let (release, status) = (of(secret.labels(), "name"), of(secret.labels(), "status"));
+            let namespace = secret.namespace().unwrap_or_default();
             Finding::new(
                 Level::Attention,
                 format!("Helm release {release} is {status}: an upgrade of it was cut off, or still runs"),

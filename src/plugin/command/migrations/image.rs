@@ -1,6 +1,8 @@
 //! The files in the application's image: read in its running container, else in a pod of the same image in which nothing of the
 //! application runs. Only files that fit what the database says are taken: a folder may be another tool's.
 
+use std::collections::HashSet;
+
 use dbmig_wire::{Read, Stat, TextFile};
 use k8s_openapi::api::core::v1::{Container, Pod};
 
@@ -23,7 +25,7 @@ pub(in crate::command) fn migrator<'a>(pod: &'a Pod, container: &str) -> Option<
     told.or_else(|| Some((all().find(|one| one.name == container)?, Vec::new())))
 }
 
-/// `-path DIR`, `-source file://DIR`, or a variable such as `UPMETER_DB_MIGRATIONS_PATH`.
+/// `-path DIR`, `-source file://DIR`, `DIR/manage.py`, `--changelog-file=DIR/FILE`, or a variable such as `UPMETER_DB_MIGRATIONS_PATH`.
 fn told_folders(container: &Container) -> Option<Vec<String>> {
     let words: Vec<&str> = command_line(container).map(String::as_str).collect();
     let after = |flag: &str| {
@@ -35,13 +37,22 @@ fn told_folders(container: &Container) -> Option<Vec<String>> {
     let variables = container.env.iter().flatten().filter(|variable| variable.name.to_uppercase().contains("MIGRATION"));
     let from_variables = variables.filter_map(|variable| variable.value.clone()).filter(|value| value.starts_with('/'));
     let source = after("source").and_then(|source| source.strip_prefix("file://").map(str::to_owned));
-    let folders: Vec<String> = after("path").into_iter().chain(source).chain(from_variables).collect();
+    let above = |path: &str| path.rsplit_once('/').map(|(folder, _)| folder.to_owned()).filter(|folder| !folder.is_empty());
+    let project = words.iter().find(|word| word.ends_with("/manage.py")).and_then(|word| above(word));
+    let changelog =
+        ["changelog-file", "changelogFile", "changeLogFile"].into_iter().find_map(after).and_then(|file| above(&file));
+    let told = [after("path"), source, project, changelog].into_iter().flatten();
+    let folders: Vec<String> = told.chain(from_variables).collect();
     (!folders.is_empty()).then_some(folders)
 }
 
 /// What the image has for these states.
 pub(super) async fn read(cluster: &Cluster, stop: &Stop, reach: &Reach, states: &[State]) -> FromImage {
     let mut found = FromImage::default();
+    let compiled = states.iter().map(|state| state.framework).filter(|framework| framework.places().is_none());
+    found.notes.extend(compiled.map(|name| {
+        format!("{name}: its migrations are compiled into the application: which are pending, only their sources tell (--migrations PATH)")
+    }));
     let wanted: Vec<(&State, Places)> = states.iter().filter_map(|state| Some((state, state.framework.places()?))).collect();
     let Some((container, told)) = migrator(&reach.target.pod, &reach.target.container).filter(|_| !wanted.is_empty()) else {
         return found;
@@ -51,7 +62,7 @@ pub(super) async fn read(cluster: &Cluster, stop: &Stop, reach: &Reach, states: 
         None => in_pod(cluster, stop, reach, container, &told, &wanted, &mut found).await,
     };
     if let Err(failure) = read {
-        let why = std::iter::once(&failure.message).chain(&failure.facts).cloned().collect::<Vec<_>>().join(": ");
+        let why = failure.in_a_line();
         found.notes.push(format!("the migrations in the image of container {} can't be read: {why}", container.name));
     }
     found
@@ -88,12 +99,11 @@ async fn in_agent(
     container: &str,
     found: &mut FromImage,
 ) -> Result<(), Failure> {
-    let mut folders: Vec<String> = told.to_vec();
-    folders.extend(wanted.iter().flat_map(|(_, places)| places.folders()));
-    let present = present(agent, &folders).await?;
+    let candidates = |places: &Places| told.iter().cloned().chain(places.folders());
+    let signs = wanted.iter().flat_map(|(_, places)| candidates(places).map(|folder| places.sign(&folder))).collect();
+    let present = present(agent, signs).await?;
     for (state, places) in wanted {
-        let own = places.folders();
-        for folder in present.iter().filter(|folder| told.contains(folder) || own.contains(folder)) {
+        for folder in &candidates(places).filter(|folder| present.contains(&places.sign(folder))).collect::<Vec<_>>() {
             let scripts = scripts(agent, folder, places).await?;
             if state.is_known_by(&Evidence::of(state.framework, &scripts)) {
                 let (count, name) = (scripts.len(), state.framework);
@@ -106,19 +116,21 @@ async fn in_agent(
     Ok(())
 }
 
-/// Those folders that are there.
-async fn present(agent: &Agent, folders: &[String]) -> Result<Vec<String>, Failure> {
+/// Those paths that are there.
+async fn present(agent: &Agent, paths: Vec<String>) -> Result<HashSet<String>, Failure> {
     // The first path tells of its volume, so it must be there.
-    let paths: Vec<String> = std::iter::once("/".to_owned()).chain(folders.iter().cloned()).collect();
-    let said = agent.ask(Stat { paths, hash: false }, None).await.map_err(|error| error.into_failure("look for the files"))?;
-    let there = folders.iter().zip(said.files.into_iter().skip(1)).filter(|(_, facts)| facts.is_some());
-    Ok(there.map(|(folder, _)| folder.clone()).collect())
+    let asked = std::iter::once("/".to_owned()).chain(paths.iter().cloned()).collect();
+    let said =
+        agent.ask(Stat { paths: asked, hash: false }, None).await.map_err(|error| error.into_failure("look for the files"))?;
+    let there = paths.into_iter().zip(said.files.into_iter().skip(1)).filter(|(_, facts)| facts.is_some());
+    Ok(there.map(|(path, _)| path).collect())
 }
 
 async fn scripts(agent: &Agent, folder: &str, places: &Places) -> Result<Vec<Script>, Failure> {
     let mut scripts = Vec::new();
     for suffix in places.suffixes {
-        let call = Read { folders: vec![folder.to_owned()], suffix: (*suffix).to_owned(), depth: places.depth };
+        let parent = places.parent.map(str::to_owned);
+        let call = Read { folders: vec![folder.to_owned()], suffix: (*suffix).to_owned(), depth: places.depth, parent };
         let files = agent.ask(call, None).await.map_err(|error| error.into_failure(&format!("read {folder}")))?;
         scripts.extend(files.into_iter().map(|file| script(folder, file)));
     }
@@ -155,6 +167,8 @@ mod tests {
             (json!({"name": "m", "args": ["--path=/sql"]}), "/sql"),
             (json!({"name": "m", "args": ["-source", "file:///sql", "up"]}), "/sql"),
             (json!({"name": "m", "env": [{"name": "DB_MIGRATIONS_PATH", "value": "/sql"}]}), "/sql"),
+            (json!({"name": "m", "command": ["python", "/srv/shop/manage.py", "migrate"]}), "/srv/shop"),
+            (json!({"name": "m", "args": ["update", "--changelog-file=db/changelog/master.xml"]}), "db/changelog"),
         ] {
             assert_eq!(found(&pod(&json!([plain, other]))), ("m".to_owned(), vec![folder.to_owned()]));
         }

@@ -23,7 +23,7 @@ use crate::command::operation::volume_lock;
 use crate::command::reach::Reach;
 use crate::command::repair::Which;
 use crate::database::find::{self, Found, Named};
-use crate::database::{Database, Dialect};
+use crate::database::{APPLICATION, Database, Dialect};
 use crate::failure::{Failure, Result};
 use crate::framework::State;
 use crate::plan::Run;
@@ -184,7 +184,7 @@ impl Desk {
             Ok(open) => open,
             Err(failure) => return unasked(failure),
         };
-        let us = format!("kubectl-dbmig {} in {}", around.id, around.cluster.namespace);
+        let us = format!("{APPLICATION} {} in {}", around.id, around.cluster.namespace);
         match guard::ask(&*open.database, &us, open.at).await {
             Ok(guard::Asked::Ours) => {
                 open.locked = true;

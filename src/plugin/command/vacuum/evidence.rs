@@ -9,7 +9,7 @@ use crate::cluster::Cluster;
 use crate::cluster::agent::Agent;
 use crate::cluster::image::ImagePod;
 use crate::command::migrations::migrator;
-use crate::failure::{Failure, Result};
+use crate::failure::Result;
 use crate::framework::Framework;
 use crate::framework::golang_migrate::files::{Evidence, SUFFIX, migrations};
 use crate::framework::golang_migrate::verdict::{Recognised, Verdict, judge};
@@ -72,13 +72,16 @@ async fn read(
     let container = Container { image: Some(migrator.image.clone()), ..Container::default() };
     let pod = match ImagePod::start(cluster, stop, &spec.helper, &[], &container, &spec.arch).await {
         Ok(pod) => pod,
-        Err(failure) => return Ok(Err(format!("the migration files in {} can't be read: {}", migrator.image, told(&failure)))),
+        Err(failure) => {
+            return Ok(Err(format!("the migration files in {} can't be read: {}", migrator.image, failure.in_a_line())));
+        }
     };
-    let files = pod.agent.ask(Read { folders: migrator.folders.clone(), suffix: SUFFIX.to_owned(), depth: 0 }, None).await;
+    let files =
+        pod.agent.ask(Read { folders: migrator.folders.clone(), suffix: SUFFIX.to_owned(), depth: 0, parent: None }, None).await;
     pod.remove(cluster).await;
     let files = match files {
         Ok(files) => files,
-        Err(error) => return Ok(Err(told(&error.into_failure("read the migration files")))),
+        Err(error) => return Ok(Err(error.into_failure("read the migration files").in_a_line())),
     };
     if files.is_empty() {
         return Ok(Err(format!("the image {} has no *{SUFFIX} in {}", migrator.image, migrator.folders.join(", "))));
@@ -90,8 +93,4 @@ async fn read(
     let scripts = migrations.iter().map(|migration| migration.sql.clone()).collect();
     let replayed = agent.ask(Replay { scripts }, None).await.map_err(|error| error.into_failure("replay the migrations"))?;
     Ok(Evidence::new(table, version, &migrations, &replayed))
-}
-
-fn told(failure: &Failure) -> String {
-    std::iter::once(&failure.message).chain(&failure.facts).cloned().collect::<Vec<_>>().join(": ")
 }

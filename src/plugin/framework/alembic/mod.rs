@@ -9,8 +9,8 @@ use async_trait::async_trait;
 
 pub(super) use self::graph::Graph;
 use super::available::{file_name, named};
+use super::finding::{Finding, Level, REPAIR};
 use super::repair::Edit;
-use super::state::{Finding, Level, REPAIR};
 use super::table::{Signature, read};
 use super::{Applied, Available, Books, Evidence, Framework, Remedy, Repair, Script, State, Table};
 use crate::database::Database;
@@ -97,6 +97,7 @@ pub(super) fn compare(state: &mut State, graph: &Graph) {
         id: id.to_owned(),
         name: file_name(&revision.path).to_owned(),
         path: revision.path.clone(),
+        ..Available::default()
     };
     let pending = graph.in_order().into_iter().filter(|(id, _)| !applied.contains(id)).map(of).collect();
     let overlaps = overlaps(state, graph);

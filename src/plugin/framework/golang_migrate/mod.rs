@@ -13,9 +13,9 @@ use async_trait::async_trait;
 use dbmig_wire::SchemaObject;
 
 use super::available::numbered;
+use super::finding::{Finding, Level};
 use super::lock::{Key, crc32};
 use super::repair::{Choice, Edit, either};
-use super::state::{Finding, Level};
 use super::table::{Column, Kind, Signature, is_true, read};
 use super::{
     Applied, Available, Before, Books, Effect as Done, Evidence, Failed, Framework, Remedy, Repair, Script, State, Table,

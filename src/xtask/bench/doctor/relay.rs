@@ -1,5 +1,5 @@
-//! How fast bytes go to servers in a pod: by way of our relay (`relay NAMESPACE POD ECHO SOURCE SINK BYTES`), or of ports of this
-//! machine (`tcp ECHO SOURCE SINK BYTES`). One echoes, one sends BYTES, one takes BYTES and answers. Prints one JSON object.
+//! How fast bytes go to servers in a pod: by way of our relay (`relay NAMESPACE POD ECHO SOURCE SINK FILE`), or of ports of this
+//! machine (`tcp ECHO SOURCE SINK FILE`). One echoes, one sends what FILE has, one takes as much and answers. Prints one JSON object.
 
 use std::error::Error;
 use std::io::Write as _;
@@ -58,25 +58,22 @@ impl Way {
         Ok(times[TRIPS / 2])
     }
 
-    async fn down(&self, port: u16, bytes: usize) -> Outcome<Duration> {
+    async fn down(&self, port: u16, content: &[u8]) -> Outcome<Duration> {
         let mut stream = self.open(port).await?;
-        let mut block = vec![0; BLOCK];
-        let (begin, mut got) = (Instant::now(), 0);
-        while got < bytes {
-            match stream.read(&mut block).await? {
-                0 => return Err(format!("only {got} of {bytes} bytes came").into()),
-                count => got += count,
-            }
+        let mut got = vec![0; content.len()];
+        let begin = Instant::now();
+        for block in got.chunks_mut(BLOCK) {
+            stream.read_exact(block).await?;
         }
-        Ok(begin.elapsed())
+        let time = begin.elapsed();
+        if got == content { Ok(time) } else { Err("other bytes came than were sent".into()) }
     }
 
-    async fn up(&self, port: u16, bytes: usize) -> Outcome<Duration> {
+    async fn up(&self, port: u16, content: &[u8]) -> Outcome<Duration> {
         let mut stream = self.open(port).await?;
-        let block = vec![0; BLOCK];
         let begin = Instant::now();
-        for _ in 0..bytes / BLOCK {
-            stream.write_all(&block).await?;
+        for block in content.chunks(BLOCK) {
+            stream.write_all(block).await?;
         }
         stream.flush().await?;
         // The answer says that all has come.
@@ -97,15 +94,15 @@ async fn main() -> Outcome<()> {
         }
         _ => return Err("which way?".into()),
     };
-    let [echo, source, sink, bytes] = rest else { return Err("three ports and a number of bytes are missing".into()) };
-    let bytes: usize = bytes.parse()?;
+    let [echo, source, sink, file] = rest else { return Err("three ports and a file are missing".into()) };
+    let content = std::fs::read(file)?;
     let (mut down, mut up) = (Duration::MAX, Duration::MAX);
     for _ in 0..TRANSFERS {
-        down = down.min(way.down(source.parse()?, bytes).await?);
-        up = up.min(way.up(sink.parse()?, bytes).await?);
+        down = down.min(way.down(source.parse()?, &content).await?);
+        up = up.min(way.up(sink.parse()?, &content).await?);
     }
     let trip = way.trip(echo.parse()?).await?.as_secs_f64() * 1e3;
-    let mib = f64::from(u32::try_from(bytes >> 20)?);
+    let mib = f64::from(u32::try_from(content.len() >> 20)?);
     let [down, up] = [down, up].map(|time| mib / time.as_secs_f64());
     writeln!(std::io::stdout(), "{}", serde_json::json!({"trip": trip, "down": down, "up": up}))?;
     Ok(())

@@ -124,7 +124,7 @@ impl Step for Rights {
         let mut refused = Vec::new();
         for statement in missing.given_back() {
             if let Err(failure) = target.transact(&statement, "SELECT 1", End::Commit).await {
-                refused.push(format!("{statement}: {}", failure.facts.first().cloned().unwrap_or(failure.message)));
+                refused.push(format!("{statement}: {}", failure.cause()));
             }
         }
         if refused.is_empty() {

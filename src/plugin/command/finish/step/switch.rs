@@ -102,8 +102,7 @@ impl Switch {
             Ok(0) => String::new(),
             Ok(count) => format!("{count} sessions were still connected to the {side} and were ended"),
             Err(failure) => {
-                let why = failure.facts.first().cloned().unwrap_or(failure.message);
-                format!("sessions that are still connected to the {side} could not be ended: {why}")
+                format!("sessions that are still connected to the {side} could not be ended: {}", failure.cause())
             }
         })
     }

@@ -20,6 +20,7 @@ use crate::cluster::volume::is_finished;
 use crate::command::kept_logs;
 use crate::command::run::desk::{Around, Desk, Shared};
 use crate::command::run::step::is_judged;
+use crate::database;
 use crate::exit::Exit;
 use crate::failure::{Failure, Result};
 use crate::plan::{Look, Run, Step};
@@ -28,11 +29,15 @@ use crate::plan::{Look, Run, Step};
 const SESSIONS: Duration = Duration::from_secs(60);
 const LOOK: Duration = Duration::from_secs(1);
 /// Sessions of clients on this database but ours, those included of which this role sees nothing but that they are there.
-const OTHERS: &str = "SELECT format('session %s of %s from %s, %s', pid, coalesce(usename, '?'), \
-        coalesce(host(client_addr), 'its own host'), coalesce(state, 'in an unknown state')) \
-    FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid() \
-    AND coalesce(backend_type, 'client backend') = 'client backend' AND coalesce(application_name, '') NOT LIKE 'kubectl-dbmig%' \
-    ORDER BY pid LIMIT 20";
+fn others() -> String {
+    format!(
+        "SELECT format('session %s of %s from %s, %s', pid, coalesce(usename, '?'), \
+            coalesce(host(client_addr), 'its own host'), coalesce(state, 'in an unknown state')) \
+         FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid() \
+         AND coalesce(backend_type, 'client backend') = 'client backend' AND NOT {} ORDER BY pid LIMIT 20",
+        database::is_ours()
+    )
+}
 
 /// Scales to 0 and suspends whatever uses the database, and waits until its pods are gone.
 pub(in crate::command::run) struct StopUsers(pub(in crate::command::run) Shared, pub(in crate::command::run) Offline);
@@ -87,7 +92,7 @@ impl Step for Sessions {
     async fn act(&self, run: &Run) -> Result<String> {
         let until = Instant::now() + SESSIONS;
         loop {
-            let sessions = match self.0.of_postgres(Around::of(run), OTHERS).await {
+            let sessions = match self.0.of_postgres(Around::of(run), &others()).await {
                 Ok(Some(sessions)) => sessions,
                 Ok(None) => return Ok("a database of this kind does not tell".to_owned()),
                 Err(failure) => return Ok(format!("not asked: {}", failure.message)),

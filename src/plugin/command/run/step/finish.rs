@@ -74,8 +74,7 @@ impl Finish {
                 match quit::ask(&run.cluster, pod, door).await {
                     Ok(()) => asked += 1,
                     Err(failure) => {
-                        let why = failure.facts.iter().map(|fact| format!(": {fact}")).collect::<String>();
-                        run.events.note(format!("{}{why}; it is ended with its pod", failure.message));
+                        run.events.note(format!("{}; it is ended with its pod", failure.in_a_line()));
                     }
                 }
             }

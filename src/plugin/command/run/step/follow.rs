@@ -10,7 +10,7 @@ use tokio::time::{Instant, sleep_until};
 
 use super::ENDED;
 use crate::cluster::kind::{Kind, TargetRef};
-use crate::cluster::pods::{is_running, is_wrongly_configured, statuses, why_not_ready};
+use crate::cluster::pods::{Obstacle, is_running, statuses, why_not_ready};
 use crate::command::kept_logs;
 use crate::command::run::desk::Shared;
 use crate::command::run::outcome::Ended;
@@ -29,8 +29,6 @@ const SEARCHED: usize = 200;
 const SHOWN: usize = 8;
 /// How long the rest of a log may take to come after its container has ended.
 const REST_OF_LOG: Duration = Duration::from_secs(10);
-/// What does not go away by waiting, in kubelet's words; see also [`is_wrongly_configured`].
-const HOPELESS: [&str; 4] = ["ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull", "RunContainerError"];
 
 /// Follows the Job.
 pub(super) struct Follow(pub(super) Shared);
@@ -282,5 +280,5 @@ fn hopeless(status: &ContainerStatus) -> Option<String> {
     let reason = waiting.reason.as_deref()?;
     let message = waiting.message.as_deref().map(|message| format!(": {message}")).unwrap_or_default();
     let why = format!("container {}: {reason}{message}", status.name);
-    (HOPELESS.contains(&reason) || is_wrongly_configured(&why)).then_some(why)
+    Obstacle::of(&why).map(|_| why)
 }

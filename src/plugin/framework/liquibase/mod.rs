@@ -1,7 +1,10 @@
 //! Liquibase: a row for each changeset, and a lock that is a row of another table and outlives whoever took it.
 
+mod changelog;
+
 use async_trait::async_trait;
 
+pub(super) use self::changelog::as_written;
 use super::journal::newest;
 use super::repair::Edit;
 use super::table::{Kind, Signature, count, is_true, read};
@@ -89,12 +92,11 @@ impl Books for Liquibase {
     }
 
     fn suffixes(&self) -> &'static [&'static str] {
-        &[]
+        &[".xml", ".yaml", ".yml", ".json", ".sql"]
     }
 
-    /// A changelog is a program: which changesets it has is not in its files' names.
-    fn available(&self, _scripts: &[Script]) -> Vec<Available> {
-        Vec::new()
+    fn available(&self, scripts: &[Script]) -> Vec<Available> {
+        changelog::changesets(scripts)
     }
 }
 
