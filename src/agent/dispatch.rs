@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::error::{Result, fail};
 use crate::report::Report;
-use crate::{alone, database, environment, file, punch, replace, restore, swap};
+use crate::{alone, database, dump, environment, file, punch, replace, restore, swap};
 
 /// Answers one request.
 pub(crate) fn answer(request: &Request, report: &dyn Report) -> Result<Value> {
@@ -43,6 +43,8 @@ pub(crate) fn answer(request: &Request, report: &dyn Report) -> Result<Value> {
         Request::Replace(call) => value(replace::replace(call, report)),
         Request::Since(call) => value(database::rows_written_since(Path::new(&call.old), Path::new(&call.new))),
         Request::Restore(call) => value(restore::restore(call, report)),
+        Request::Backup(call) => value(database::backup(call, report)),
+        Request::Dump(call) => value(dump::dump(call, report)),
     }
 }
 

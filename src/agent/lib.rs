@@ -5,6 +5,7 @@ mod beside;
 pub mod database;
 mod die;
 mod dispatch;
+pub mod dump;
 pub mod environment;
 pub mod error;
 pub mod file;

@@ -21,6 +21,7 @@
 //! | `dbmig-agent relay HOST:PORT` or `relay /SOCKET` | connects, answers `Done` with a [`Connected`] or `Failed` in one line; then its stdin and stdout are the connection, and a line on stderr now and then is a heartbeat |
 //! | `dbmig-agent hold SECONDS` | sleeps; the command of a helper container whose image has no shell |
 
+mod backup;
 mod file;
 mod hex;
 mod pod;
@@ -29,6 +30,7 @@ mod sqlite;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+pub use backup::*;
 pub use file::*;
 pub use hex::hex;
 pub use pod::*;
@@ -66,6 +68,8 @@ pub enum Request {
     Replace(Replace),
     Since(Since),
     Restore(Restore),
+    Backup(Backup),
+    Dump(Dump),
 }
 
 /// A request together with the type of its answer.
@@ -104,6 +108,8 @@ calls! {
     Replace => Swapped,
     Since => Vec<TableRows>,
     Restore => Restored,
+    Backup => Proof,
+    Dump => Proof,
 }
 
 /// What the agent says of itself, so that the plugin knows it runs the bytes it sent.

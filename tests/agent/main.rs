@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, missing_docs, unreachable_pub, reason = "a test may panic, and nobody else calls it")]
 
 mod database;
+mod dump;
 mod faults;
 mod file;
 mod mount;
