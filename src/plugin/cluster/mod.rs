@@ -26,6 +26,7 @@ pub mod quit;
 pub mod relay;
 pub mod rollout;
 pub mod seat;
+pub mod snapshot;
 pub mod target;
 pub mod transfer;
 mod transport;

@@ -29,6 +29,7 @@ mod effect;
 mod flyway;
 pub mod golang_migrate;
 mod goose;
+pub mod irreversible;
 mod journal;
 mod knex;
 mod laravel;
