@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::error::{Result, fail};
 use crate::report::Report;
-use crate::{alone, data_directory, database, environment, file, punch, replace, restore, swap};
+use crate::{alone, data_directory, database, dump, environment, file, punch, replace, restore, swap};
 
 /// Answers one request.
 pub(crate) fn answer(request: &Request, report: &dyn Report) -> Result<Value> {
@@ -50,6 +50,8 @@ pub(crate) fn answer(request: &Request, report: &dyn Report) -> Result<Value> {
         Request::MakePrimary(call) => value(data_directory::make_primary(call, report)),
         Request::MakeStandby(call) => value(data_directory::make_standby(call, report)),
         Request::ForgetStandby(call) => value(data_directory::forget_standby(call, report)),
+        Request::Backup(call) => value(database::backup(call, report)),
+        Request::Dump(call) => value(dump::dump(call, report)),
     }
 }
 

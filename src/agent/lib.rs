@@ -6,6 +6,7 @@ pub mod data_directory;
 pub mod database;
 mod die;
 mod dispatch;
+pub mod dump;
 pub mod environment;
 pub mod error;
 pub mod file;

@@ -19,7 +19,7 @@ use sha2::{Digest, Sha256};
 
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 
-/// Largest agent that still gets into a pod in a moment.
+/// Largest agent that still gets into a pod in a moment: 3.5 MiB.
 const MOST_BYTES: u64 = 7 << 19;
 
 /// What no database needs to be copied and checked, and what would bring the dynamic loader in. Virtual tables are copied

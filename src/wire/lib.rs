@@ -21,6 +21,7 @@
 //! | `dbmig-agent relay HOST:PORT` or `relay /SOCKET` | connects, answers `Done` with a [`Connected`] or `Failed` in one line; then its stdin and stdout are the connection in [`relay`]'s frames, and a line on stderr now and then is a heartbeat |
 //! | `dbmig-agent hold SECONDS` | sleeps; the command of a helper container whose image has no shell |
 
+mod backup;
 mod data_directory;
 mod file;
 mod hex;
@@ -31,6 +32,7 @@ mod sqlite;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+pub use backup::*;
 pub use data_directory::*;
 pub use file::*;
 pub use hex::hex;
@@ -73,6 +75,8 @@ pub enum Request {
     MakePrimary(MakePrimary),
     MakeStandby(MakeStandby),
     ForgetStandby(ForgetStandby),
+    Backup(Backup),
+    Dump(Dump),
 }
 
 /// A request together with the type of its answer.
@@ -115,6 +119,8 @@ calls! {
     MakePrimary => DataDirectory,
     MakeStandby => DataDirectory,
     ForgetStandby => DataDirectory,
+    Backup => Proof,
+    Dump => Proof,
 }
 
 /// What the agent says of itself, so that the plugin knows it runs the bytes it sent.

@@ -3,6 +3,7 @@
 
 mod data_directory;
 mod database;
+mod dump;
 mod faults;
 mod file;
 mod mount;

@@ -115,10 +115,8 @@ impl<'a> Kept<'a> {
     /// those that a new one of the data directory has.
     pub(super) fn write(&self, path: &Path, text: &[u8]) -> Result<()> {
         let doing = || format!("cannot write {}", path.display());
-        let part = crate::file::part_name(path)?;
-        remove(&part)?;
+        let (part, mut file) = new_part(path)?;
         let written = (|| {
-            let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&part).explain(doing)?;
             file.write_all(text).explain(doing)?;
             let like = if is_there(path)? {
                 let old = open(path)?;
@@ -136,8 +134,7 @@ impl<'a> Kept<'a> {
             let _ = fs::remove_file(&part);
             lacking(error, &part, None)
         })?;
-        fs::rename(&part, path).explain(doing)?;
-        sync_folder(path)
+        put_in_place(&part, path)
     }
 
     fn copy(&self, from: &Path, to: &Path) -> Result<()> {

@@ -2,6 +2,7 @@
 
 mod ahead;
 mod alter;
+mod backup;
 mod copy;
 mod free_list;
 mod header;
@@ -30,6 +31,7 @@ mod verify;
 mod walk;
 
 pub use alter::alter;
+pub use backup::backup;
 pub use inspect::inspect;
 pub use measure::measure;
 pub use query::query;

@@ -1,9 +1,9 @@
 //! A copy that is proven before it gets its name; must never truncate what is there.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File};
 use std::io;
-use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
-use std::path::{Path, PathBuf};
+use std::os::unix::fs::{FileExt, MetadataExt};
+use std::path::Path;
 
 use dbmig_wire::{Copy, ErrorKind, Progress, Proof, Unit, hex};
 use rustix::fs::{Gid, Mode, SeekFrom, Uid, fchmod, fchown, seek};
@@ -11,8 +11,7 @@ use rustix::io::Errno;
 use sha2::{Digest, Sha256};
 
 use super::proof::CHUNK;
-use super::remove::PART;
-use super::{carry, data, digest, lacking, sync_folder};
+use super::{carry, data, digest, lacking, new_part, put_in_place};
 use crate::error::{Explain, Result, fail};
 use crate::report::Report;
 
@@ -29,19 +28,16 @@ pub fn copy(call: &Copy, report: &dyn Report) -> Result<Proof> {
     }
     look_at_target(call, &metadata)?;
     let source = File::open(from).explain(|| format!("cannot read {}", call.from))?;
-    let part = part_name(to)?;
-    let proof = write_part(call, &source, &part, report).map_err(|error| {
+    let (part, copy) = new_part(to)?;
+    let proof = write_part(call, &source, &part, &copy, report).map_err(|error| {
         // The first failure is the one to tell; a left-over is overwritten by the next try.
         let _ = fs::remove_file(&part);
         lacking(error, &part, Some(data(&metadata)))
     })?;
-    if let Err(error) = look_at_target(call, &metadata)
-        .and_then(|()| fs::rename(&part, to).explain(|| format!("cannot give the copy its name {}", call.to)))
-    {
+    if let Err(error) = look_at_target(call, &metadata).and_then(|()| put_in_place(&part, to)) {
         let _ = fs::remove_file(&part);
         return Err(error);
     }
-    sync_folder(to)?;
     Ok(proof)
 }
 
@@ -58,23 +54,10 @@ fn look_at_target(call: &Copy, from: &fs::Metadata) -> Result<()> {
     }
 }
 
-/// Where a file is written before it gets its name.
-pub(crate) fn part_name(to: &Path) -> Result<PathBuf> {
-    let Some(name) = to.file_name().and_then(|name| name.to_str()) else {
-        return Err(fail(ErrorKind::BadRequest, format!("{} has no file name", to.display())));
-    };
-    Ok(to.with_file_name(format!("{name}{PART}")))
-}
-
-fn write_part(call: &Copy, source: &File, part: &Path, report: &dyn Report) -> Result<Proof> {
+fn write_part(call: &Copy, source: &File, part: &Path, copy: &File, report: &dyn Report) -> Result<Proof> {
     let doing = || format!("cannot write {}", part.display());
-    match fs::remove_file(part) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error).explain(doing),
-        _ => {}
-    }
-    let copy = OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(part).explain(doing)?;
     let before = source.metadata().explain(doing)?;
-    let sent = transfer(call, source, &copy, before.len(), report)?;
+    let sent = transfer(call, source, copy, before.len(), report)?;
     let after = source.metadata().explain(doing)?;
     if (before.len(), before.mtime(), before.mtime_nsec()) != (after.len(), after.mtime(), after.mtime_nsec()) {
         return Err(fail(ErrorKind::Changed, format!("{} changed while it was copied", call.from)));
@@ -83,14 +66,14 @@ fn write_part(call: &Copy, source: &File, part: &Path, report: &dyn Report) -> R
         return Err(fail(ErrorKind::Changed, format!("{} has another SHA-256 than expected: {}", call.from, sent.sha256)));
     }
     let (uid, gid, mode) = call.like.unwrap_or((before.uid(), before.gid(), before.mode() & 0o7777));
-    own(&copy, uid, gid, mode).explain(|| format!("cannot give {} its owner and mode", part.display()))?;
-    carry(source, &copy, &call.to, report)?;
+    own(copy, uid, gid, mode).explain(|| format!("cannot give {} its owner and mode", part.display()))?;
+    carry(source, copy, &call.to, report)?;
     copy.sync_all().explain(doing)?;
     let each = |done| {
         report.progress(Progress { phase: format!("proving {}", call.to), done, total: sent.bytes, unit: Unit::Bytes });
         report.check()
     };
-    let read = digest(&copy, &each)?;
+    let read = digest(copy, &each)?;
     if read != sent {
         return Err(fail(
             ErrorKind::Unproven,

@@ -3,6 +3,7 @@
 mod attributes;
 mod copy;
 mod find;
+mod part;
 mod proof;
 mod read;
 mod remove;
@@ -12,8 +13,9 @@ mod transfer;
 
 pub(crate) use attributes::carry;
 pub use copy::copy;
-pub(crate) use copy::{own, part_name};
+pub(crate) use copy::own;
 pub use find::find;
+pub(crate) use part::{new_part, put_in_place};
 pub use proof::{digest, sync_folder};
 pub use read::read;
 pub(crate) use remove::remove_with_left_behind;

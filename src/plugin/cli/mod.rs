@@ -2,6 +2,7 @@
 //!
 //! A new command is one file here, one line in [`Command`] and one in [`crate::command::dispatch`].
 
+pub mod backup;
 pub mod cleanup;
 pub mod completion;
 pub mod connection;

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use clap::ArgGroup;
 
+use super::backup::BackupArgs;
 use super::database::DatabaseArgs;
 use super::duration;
 use super::output::FormatArg;
@@ -74,6 +75,9 @@ pub struct JobArgs {
     #[allow(missing_docs, reason = "documented at its type")]
     #[command(flatten)]
     pub database: DatabaseArgs,
+    #[allow(missing_docs, reason = "documented at its type")]
+    #[command(flatten)]
+    pub backup: BackupArgs,
     /// Image for the helper pod, where one is needed to ask the database: any with sh, tar and head that the node has or can pull
     #[arg(long, value_name = "IMAGE", env = "DBMIG_HELPER_IMAGE", default_value = crate::cluster::helper::IMAGE)]
     pub helper_image: String,

@@ -1,14 +1,109 @@
-//! What a PersistentVolumeClaim allows: to grow, and to be mounted by a second pod. Reads only; what may not be read is not known.
+//! PersistentVolumeClaims: what one allows (to grow, to be mounted by a second pod), and those of our own. What may not be read is
+//! not known.
+
+use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::PersistentVolumeClaim;
 use k8s_openapi::api::storage::v1::StorageClass;
 use kube::Api;
+use kube::api::{DeleteParams, PostParams};
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 
-use super::Cluster;
-use super::helper::is_helper;
+use super::error::{is_not_found, translate};
+use super::helper::{Helper, Identity, LABEL_OPERATION, is_helper};
 use super::volume::{Source, users};
+use super::{Cluster, MANAGED_BY};
 use crate::failure::{Failure, Result};
+use crate::shutdown::Stop;
+
+/// Annotation of a claim or snapshot that is a backup: which database it is of.
+pub const BACKUP_OF: &str = "dbmig.dev/backup-of";
+
+/// A claim of ours.
+#[derive(Debug, Clone, Copy)]
+pub struct Wanted<'a> {
+    /// Its name.
+    pub name: &'a str,
+    /// The operation that it belongs to.
+    pub operation: &'a str,
+    /// Its storage class; `None` for the default one.
+    pub class: Option<&'a str>,
+    /// How large: `5Gi`.
+    pub size: &'a str,
+    /// The database that it is a backup of.
+    pub backup_of: Option<&'a str>,
+}
+
+/// What so many bytes take on a volume: with an eighth on top, since file systems keep some for themselves.
+#[must_use]
+pub fn size_for(bytes: u64) -> String {
+    format!("{}Mi", (bytes * 9 / 8 + (16 << 20)).div_ceil(1 << 20))
+}
+
+/// Makes a claim, if there is none of its name; whether there was none.
+///
+/// # Errors
+/// When the API server refuses.
+pub async fn ensure(cluster: &Cluster, namespace: &str, wanted: &Wanted<'_>) -> Result<bool> {
+    let Wanted { name, operation, class, size, backup_of } = wanted;
+    if is_there(cluster, namespace, name).await? {
+        return Ok(false);
+    }
+    let mut claim: PersistentVolumeClaim = serde_json::from_value(json!({
+        "metadata": {"name": name, "labels": {"app.kubernetes.io/managed-by": MANAGED_BY, LABEL_OPERATION: operation}},
+        "spec": {"accessModes": ["ReadWriteOnce"], "storageClassName": class, "resources": {"requests": {"storage": size}}},
+    }))
+    .map_err(|error| Failure::failed(format!("cannot describe persistentvolumeclaim/{name}: {error}")))?;
+    claim.metadata.annotations = backup_of.map(|of| [(BACKUP_OF.to_owned(), of.to_owned())].into());
+    let created = claims(cluster, namespace).create(&PostParams::default(), &claim).await;
+    created.map(|_| true).map_err(|error| translate(&error, &format!("create persistentvolumeclaim/{name}")))
+}
+
+/// Whether there is a claim of this name that is not on its way out.
+///
+/// # Errors
+/// When the API server refuses.
+pub async fn is_there(cluster: &Cluster, namespace: &str, name: &str) -> Result<bool> {
+    let claim = claims(cluster, namespace).get_opt(name).await;
+    let claim = claim.map_err(|error| translate(&error, &format!("read persistentvolumeclaim/{name}")))?;
+    Ok(claim.is_some_and(|claim| claim.metadata.deletion_timestamp.is_none()))
+}
+
+/// Removes a claim, and its data with it; whether it was there.
+///
+/// # Errors
+/// When the API server refuses.
+pub async fn remove(cluster: &Cluster, namespace: &str, name: &str) -> Result<bool> {
+    match claims(cluster, namespace).delete(name, &DeleteParams::default()).await {
+        Ok(_) => Ok(true),
+        Err(error) if is_not_found(&error) => Ok(false),
+        Err(error) => Err(translate(&error, &format!("delete persistentvolumeclaim/{name}"))),
+    }
+}
+
+/// Gives new volumes, which belong to root, to the group of a helper that is somebody else. As fsGroup of the helper
+/// pod itself, that group would be given to all files of the database's volume too.
+///
+/// # Errors
+/// The volumes can't be mounted.
+pub async fn hand_over(cluster: &Cluster, stop: &Stop, helper: &Helper, volumes: BTreeMap<String, Source>) -> Result<()> {
+    let Some(group) = helper.identity.group_of_new_volumes().filter(|_| !volumes.is_empty()) else { return Ok(()) };
+    let identity = Identity { fs_group: Some(group), ..helper.identity.clone() };
+    let usher = Helper { volumes, identity, ..usher(helper) };
+    usher.ensure(cluster, stop).await?;
+    usher.delete(cluster).await
+}
+
+/// The pod that [`hand_over`] lets the volumes be mounted by once.
+#[must_use]
+pub fn usher(helper: &Helper) -> Helper {
+    Helper { name: format!("{}-volume", helper.name), volumes: BTreeMap::new(), ..helper.clone() }
+}
+
+fn claims(cluster: &Cluster, namespace: &str) -> Api<PersistentVolumeClaim> {
+    Api::namespaced(cluster.client.clone(), namespace)
+}
 
 /// Whether a claim can be made larger.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

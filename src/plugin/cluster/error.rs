@@ -54,6 +54,12 @@ pub fn is_forbidden(error: &kube::Error) -> bool {
     status(error).is_some_and(|status| status.code == 403)
 }
 
+/// An admission webhook could not be asked, and so the server has done nothing (500 `InternalError`).
+#[must_use]
+pub fn is_webhook_that_fails(error: &kube::Error) -> bool {
+    status(error).is_some_and(|status| status.code == 500 && status.message.contains("failed calling webhook"))
+}
+
 fn status(error: &kube::Error) -> Option<&Status> {
     match error {
         kube::Error::Api(status) => Some(status),

@@ -264,6 +264,12 @@ impl Helper {
         Api::namespaced(cluster.client.clone(), &self.namespace)
     }
 
+    /// What its pod is like.
+    #[must_use]
+    pub fn spec(&self) -> Value {
+        self.manifest()["spec"].take()
+    }
+
     fn manifest(&self) -> Value {
         let mut volumes: Vec<Value> = self.volumes.iter().map(|(name, source)| volume(name, source)).collect();
         volumes.push(json!({"name": "dbmig-work", "emptyDir": {}}));

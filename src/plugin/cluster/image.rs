@@ -139,6 +139,7 @@ fn manifest(helper: &Helper, name: &str, volumes: &[Volume], container: &Contain
             "containers": [{
                 "name": IMAGE, "image": container.image, "imagePullPolicy": "IfNotPresent",
                 "command": [path, "hold", HOLD_SECONDS.to_string()],
+                "workingDir": container.working_dir,
                 "securityContext": security, "volumeMounts": mounts,
             }],
         },

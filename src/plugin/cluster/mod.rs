@@ -28,6 +28,7 @@ pub mod relay;
 pub mod rollout;
 pub mod seat;
 pub mod service;
+pub mod snapshot;
 pub mod target;
 pub mod transfer;
 mod transport;

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use k8s_openapi::api::core::v1::{Container, EmptyDirVolumeSource, Pod, PodSpec, Volume, VolumeMount};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::ResourceExt as _;
 use kube::api::{Api, DeleteParams, PostParams};
 
 use super::Cluster;
@@ -82,19 +83,7 @@ impl Twin {
     }
 
     fn judge(&self, pods: &[Pod]) -> Verdict<Pod> {
-        let Some(pod) = pods.first() else { return Verdict::Waiting("it has not been created yet".to_owned()) };
-        let runs = |pod: &Pod| {
-            let mut ours = statuses(pod).filter(|status| status.name == self.container);
-            ours.any(is_running)
-        };
-        if runs(pod) {
-            return Verdict::Met(pod.clone());
-        }
-        let why = why_not_ready(pod);
-        if is_finished(pod) || Obstacle::of(&why).is_some() {
-            return Verdict::Never(Failure::refused(format!("pod/{} does not run", self.name())).fact(why));
-        }
-        Verdict::Waiting(why)
+        judge(pods.first(), &self.container)
     }
 
     async fn wait<T>(
@@ -135,6 +124,19 @@ impl Twin {
     }
 }
 
+/// Whether a container of a pod runs.
+pub fn judge(pod: Option<&Pod>, container: &str) -> Verdict<Pod> {
+    let Some(pod) = pod else { return Verdict::Waiting("it has not been created yet".to_owned()) };
+    if statuses(pod).any(|status| status.name == container && is_running(status)) {
+        return Verdict::Met(pod.clone());
+    }
+    let why = why_not_ready(pod);
+    if is_finished(pod) || Obstacle::of(&why).is_some() {
+        return Verdict::Never(Failure::refused(format!("pod/{} does not run", pod.name_any())).fact(why));
+    }
+    Verdict::Waiting(why)
+}
+
 /// What of a pod is enough to make a twin of it when it is gone; `None` where that would be to keep a secret.
 #[must_use]
 pub fn kept(pod: &Pod) -> Option<Pod> {
@@ -173,7 +175,8 @@ fn has_password(text: &str) -> bool {
 }
 
 /// The same without what would do the application's work, or hold its data.
-fn quiet(mut spec: PodSpec, container: &str) -> PodSpec {
+#[must_use]
+pub fn quiet(mut spec: PodSpec, container: &str) -> PodSpec {
     let claims = spec.volumes.get_or_insert_default();
     let held: Vec<String> =
         claims.iter().filter(|volume| volume.persistent_volume_claim.is_some()).map(|volume| volume.name.clone()).collect();

@@ -44,14 +44,14 @@ impl Cluster {
     }
 
     async fn discover(&self) -> Result<Features> {
-        let ask = || async {
-            let version = self.client.apiserver_version().await?;
-            let groups = self.client.list_api_groups().await?;
-            let pods = self.client.list_core_api_resources("v1").await?;
-            let batch = found(self.client.list_api_group_resources("batch/v1").await)?;
-            Ok((version, groups, pods, batch))
-        };
-        let (version, groups, core, batch) = ask().await.doing("find out what the API server supports")?;
+        let batch = async { found(self.client.list_api_group_resources("batch/v1").await) };
+        let asked = tokio::try_join!(
+            self.client.apiserver_version(),
+            self.client.list_api_groups(),
+            self.client.list_core_api_resources("v1"),
+            batch
+        );
+        let (version, groups, core, batch) = asked.doing("find out what the API server supports")?;
         let served: BTreeSet<String> =
             groups.groups.into_iter().flat_map(|group| group.versions).map(|version| version.group_version).collect();
         let number = number(&version.major, &version.minor);

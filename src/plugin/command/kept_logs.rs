@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use tokio::time::timeout;
 
 use crate::cluster::Cluster;
+use crate::cluster::pods::statuses;
 use crate::failure::{Failure, Result};
 use crate::observe::{Choice, Kept, Source, Start, gather, pack, read, unpack};
 use crate::plan::{MOST_BYTES, Record, Run, Store};
@@ -70,8 +71,10 @@ pub(super) async fn keep(run: &Run, pods: &[Pod]) {
 pub(super) async fn last_said(client: &kube::Client, pods: &[Pod], lines: i64) -> Vec<Kept> {
     let mut logs = Vec::new();
     let start = Start { since: None, tail: Some(lines) };
+    // Only what was started again has a log from before.
+    let again: Vec<Pod> = pods.iter().filter(|pod| statuses(pod).any(|status| status.restart_count > 0)).cloned().collect();
     let reading = async {
-        for previous in [true, false] {
+        for (pods, previous) in [(&again[..], true), (pods, false)] {
             read(client, pods, &Choice::all(), (start, previous), |heard| gather(&mut logs, heard)).await;
         }
     };

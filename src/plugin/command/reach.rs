@@ -9,6 +9,7 @@ use crate::cluster::agent::Agent;
 use crate::cluster::helper::Helper;
 use crate::cluster::image::ImagePod;
 use crate::cluster::kind::TargetRef;
+use crate::cluster::pods::{is_running, statuses};
 use crate::cluster::seat::{Leaves, Seat};
 use crate::cluster::target::Target;
 use crate::cluster::volume::{Mount, Source, mounts};
@@ -88,6 +89,11 @@ impl Reach {
         self.seat.locate(path).map(|(mount, _)| &mount.source)
     }
 
+    /// The volume of a path that the agent sees, and the path within it.
+    pub(super) fn locate(&self, path: &str) -> Option<(&Mount, String)> {
+        self.seat.locate(path)
+    }
+
     /// Our binary in a container of the pod, where it is there already.
     pub(super) fn inside(&self, container: &str) -> Option<&Agent> {
         (self.seat.in_container && self.target.container == container).then_some(&self.seat.agent)
@@ -115,7 +121,8 @@ impl Reach {
     /// # Errors
     /// Why it can't be reached.
     pub(super) async fn connect(&self, cluster: &Cluster, stop: &Stop, found: &Found) -> Result<Box<dyn Database>, Unreached> {
-        if matches!(found.location, Location::Server(_)) && self.seat.helper.is_some() {
+        let has_neighbours = statuses(&self.target.pod).any(is_running);
+        if matches!(found.location, Location::Server(_)) && self.seat.helper.is_some() && has_neighbours {
             let (target, helper) = (&self.target, self.helper.clone());
             let inside = Seat::in_network(cluster, stop, &target.pod, &target.container, helper).await;
             if let Ok(inside) = inside {

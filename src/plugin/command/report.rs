@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::session::Session;
 use crate::exit::Exit;
 use crate::failure::Failure;
-use crate::plan::{ATTENTION, FAILED, Memory, Phase, Record, Report as Ended};
+use crate::plan::{ATTENTION, FAILED, KEPT, Memory, Phase, Record, Report as Ended};
 use crate::ui::{Report, Table};
 
 /// Tells the end and gives the exit code.
@@ -18,6 +18,8 @@ pub(super) fn conclude(session: &Session, ended: &Ended) -> Exit {
         Phase::Failed => {}
         _ => session.ui.say(&format!("{} done", record.id)),
     }
+    let kept: Vec<String> = Memory::new(record.memory.clone()).recall(KEPT).ok().flatten().unwrap_or_default();
+    kept.iter().for_each(|line| session.ui.say(line));
     let attention = record.memory.get(ATTENTION).and_then(|value| value.as_str());
     if let Some(attention) = attention {
         session.ui.warn(attention);

@@ -2,6 +2,7 @@
 
 pub mod blocked;
 mod dialect;
+pub mod dump;
 pub mod find;
 pub mod mysql;
 pub mod postgres;

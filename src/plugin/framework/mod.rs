@@ -30,6 +30,7 @@ mod finding;
 mod flyway;
 pub mod golang_migrate;
 mod goose;
+pub mod irreversible;
 mod journal;
 mod knex;
 mod laravel;

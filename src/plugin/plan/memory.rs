@@ -12,6 +12,8 @@ use crate::failure::{Failure, Result};
 pub const ATTENTION: &str = "attention";
 /// Name under which a step leaves why what the plan has run did not go well: the operation then ends as [`super::Phase::Failed`].
 pub const FAILED: &str = "failed";
+/// Name under which a step leaves lines about what stays when the operation is over, however it ends: a backup.
+pub const KEPT: &str = "kept";
 
 /// Named values of an operation, saved with its record. No secret ever goes in.
 #[derive(Debug, Clone, Default)]

@@ -13,7 +13,7 @@ pub use attachment::MOST_BYTES;
 pub use engine::{Engine, Report};
 
 pub use lease::{Holder, Lease, LockName};
-pub use memory::{ATTENTION, FAILED, Memory};
+pub use memory::{ATTENTION, FAILED, KEPT, Memory};
 pub use record::{Phase, Record, StepRecord, StepState};
 pub use step::{Look, Run, Step};
 pub use store::{LABEL_COMMAND, LABEL_LOCK, Store};

@@ -1,6 +1,7 @@
 //! What the agent does with SQLite databases, on real files.
 
 mod alter;
+mod backup;
 mod compare;
 mod errors;
 mod fuzz;

@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::{HEAD, Keeper, ends, is_tidy, newest, records};
-use crate::support::{Running, Tmux};
+use crate::support::{Namespace, Running, Tmux};
 
 const UPGRADE: &str = "flask db upgrade";
 
@@ -133,5 +133,53 @@ async fn ctrl_c_leaves_it_running_and_its_role_is_enough() {
     assert_eq!(watched.code, 0, "{}{}", watched.stdout, watched.stderr);
     ends(&space.dbmig_as(&user, &["resume", "--yes"]), 0, &["applied 0c0c70d73d4b", "done"]);
     assert_eq!(keeper.revision().as_deref(), Some(HEAD));
+    is_tidy(space);
+}
+
+/// A webhook that is asked of each Job of one namespace, and that nobody answers.
+struct Webhook<'a>(&'a Namespace);
+
+impl<'a> Webhook<'a> {
+    fn new(space: &'a Namespace) -> Self {
+        // Servers before 1.21 don't label a namespace with its name.
+        space.kubectl(&["label", "namespace", space.name(), &format!("dbmig-webhook={}", space.name())]);
+        let rule = json!({"apiGroups": ["batch"], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": ["jobs"]});
+        let webhook = json!({"name": "jobs.dbmig.dev", "admissionReviewVersions": ["v1"], "sideEffects": "None", "failurePolicy": "Fail",
+            "timeoutSeconds": 5, "namespaceSelector": {"matchLabels": {"dbmig-webhook": space.name()}}, "rules": [rule],
+            "clientConfig": {"service": {"namespace": space.name(), "name": "nobody", "path": "/"}}});
+        let object = json!({"apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingWebhookConfiguration",
+            "metadata": {"name": space.name()}, "webhooks": [webhook]});
+        space.apply(&object.to_string());
+        let made = Self(space);
+        space.wait_for("the webhook is asked", || {
+            let words = ["create", "job", "asked", "--image=busybox:1", "--dry-run=server"];
+            space.try_kubectl(&words).stderr.contains("failed calling webhook")
+        });
+        made
+    }
+}
+
+impl Drop for Webhook<'_> {
+    fn drop(&mut self) {
+        self.0.try_kubectl(&["delete", "validatingwebhookconfiguration", self.0.name()]);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_that_admission_refuses_is_never_there_and_nothing_is_migrated() {
+    let Some(keeper) = Keeper::new("runadmit").await else { return };
+    let space = &keeper.space;
+    let (_dir, file) = keeper.file_of(UPGRADE);
+    let webhook = Webhook::new(space);
+    let run = space.dbmig(&["run", "-f", &file, "--yes"]);
+    ends(&run, 1, &["cannot create job/", "jobs.dbmig.dev", "everything was taken back"]);
+    assert_eq!((space.kubectl(&["get", "jobs", "-o", "name"]).as_str(), keeper.revision()), ("", None));
+    assert_eq!(records(space).pop().unwrap()["phase"], "undone");
+    is_tidy(space);
+    drop(webhook);
+    space.wait_for("the webhook is asked no more", || {
+        space.try_kubectl(&["create", "job", "asked", "--image=busybox:1", "--dry-run=server"]).code == 0
+    });
+    ends(&space.dbmig(&["run", "-f", &file, "--yes"]), 0, &["applied 0c0c70d73d4b"]);
     is_tidy(space);
 }

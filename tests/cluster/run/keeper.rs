@@ -185,3 +185,37 @@ async fn everything_that_shares_the_secret_is_stopped_migrated_and_started_with_
     }
     is_tidy(space);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rollout_that_never_gets_ready_stays_with_its_way_back() {
+    let Some(server) = server("runrollout").await else { return };
+    let space = &server.space;
+    deploy(&server);
+    deploy_cronjob(&server).await;
+    // The new image has no psql, and so the web is never ready with it.
+    let probe = r#"{"spec":{"template":{"spec":{"containers":[{"name":"uwsgi","readinessProbe":{"exec":{"command":["psql","--version"]}}}]}}}}"#;
+    space.kubectl(&["patch", "deployment", "keeper", "-p", probe]);
+    space.kubectl(&["rollout", "status", "deployment/keeper", "--timeout=180s"]);
+    space.wait_for("the pods of before are gone", || {
+        space.kubectl(&["get", "pods", "-l", "app=keeper", "-o", "name"]).lines().count() == 2
+    });
+    let from = ["run", "--from", "deployment/keeper", "--image", "migrations:1", "--yes", "--", "flask", "db", "upgrade", FIRST];
+    ends(&space.dbmig(&from), 0, &["applied 1ba709663f26"]);
+    let upgrade = [&WORDS[..], &["--timeout", "45s", "--yes", "--", "flask", "db", "upgrade"]].concat();
+    let run = space.dbmig(&upgrade);
+    let texts =
+        ["not everything got Ready within 45 s", "the migration has run, and everything was started", "kubectl dbmig undo"];
+    ends(&run, 8, &texts);
+    assert_eq!((state(&server).as_str(), revision(&server).as_str()), (AFTER, HEAD));
+
+    // The old image would meet the new schema: first the way down, then the way back.
+    ends(&space.dbmig(&["undo", "--yes"]), 4, &["not where it was before", "nothing was changed"]);
+    let id = newest(space);
+    ends(&space.dbmig(&["resume", &id, "--yes"]), 8, &["not everything got Ready within 45 s"]);
+    let down = ["rollback", "deployment/keeper", "--yes", "--", "flask", "db", "downgrade"];
+    ends(&space.dbmig(&down), 0, &["no backup is made first", "version 0c0c70d73d4b → 1ba709663f26"]);
+    ends(&space.dbmig(&["undo", &id, "--yes"]), 0, &["taken back"]);
+    assert_eq!((state(&server).as_str(), revision(&server).as_str()), (BEFORE, FIRST));
+    space.kubectl(&["wait", "--for=condition=Available", "--timeout=180s", "deployment", "keeper", "worker"]);
+    is_tidy(space);
+}

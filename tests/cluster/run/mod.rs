@@ -1,5 +1,6 @@
 //! `run`: a migration runs once, whoever dies, and what came of it is told by the database's books.
 
+mod backup;
 mod cleanup;
 mod faults;
 mod keeper;

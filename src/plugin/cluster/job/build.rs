@@ -18,7 +18,7 @@ pub const COMPONENT: (&str, &str) = ("app.kubernetes.io/component", "migration")
 /// Annotation with what a Job was made from: `cronjob/manual-migrate`.
 const MADE_FROM: &str = "dbmig.dev/made-from";
 /// A condition that nobody ever sets, so that no Service sends requests to a pod that only migrates.
-const NEVER_READY: &str = "dbmig.dev/serves-nobody";
+pub const NEVER_READY: &str = "dbmig.dev/serves-nobody";
 const DEFAULT_CONTAINER: &str = "kubectl.kubernetes.io/default-container";
 /// Labels that a controller gives to its own pods.
 const OF_CONTROLLERS: [&str; 5] =

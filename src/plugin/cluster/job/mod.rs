@@ -8,14 +8,17 @@ use std::time::Duration;
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::{Api, DeleteParams, Patch, PostParams, Preconditions, PropagationPolicy};
+use kube::runtime::wait::await_condition;
 use kube::{Resource as _, ResourceExt as _};
 use serde_json::json;
+use tokio::time::{sleep, timeout};
 
-pub use self::build::{Built, COMPONENT, Order, Variable, build, is_of_controller, is_sidecar, name, own_labels};
+pub use self::build::{Built, COMPONENT, NEVER_READY, Order, Variable, build, is_of_controller, is_sidecar, name, own_labels};
 pub use self::origin::{Hook, Origin, Template, of_file, of_hook, of_object};
-use super::error::{Context as _, found, is_conflict, translate};
+use super::error::{Context as _, found, is_conflict, is_webhook_that_fails, translate};
 use super::helper::LABEL_OPERATION;
 use super::pods::{Verdict, Wait};
+use super::volume::is_finished;
 use super::{Cluster, as_ours};
 use crate::exit::Exit;
 use crate::failure::{Failure, Result};
@@ -76,7 +79,11 @@ impl OwnJob {
             // The answer to the creation was lost on its way.
             Some(ours) if is_of(&ours, operation) => Ok(ours),
             Some(other) if is_conflict(&error) => Err(self.held(&other)),
-            _ => Err(translate(&error, &format!("create job/{}", self.name))),
+            _ => {
+                let failure = translate(&error, &format!("create job/{}", self.name));
+                // That is certain, and may pass; but nobody is to wait for it for ever.
+                Err(if is_webhook_that_fails(&error) { failure.take_back() } else { failure })
+            }
         }
     }
 
@@ -91,11 +98,20 @@ impl OwnJob {
         Ok(())
     }
 
-    /// Deletes this very Job and waits until its pods are gone.
+    /// Deletes this very Job and waits until none of its pods can write any more.
     ///
     /// # Errors
     /// When the API server refuses, or a pod does not go.
     pub async fn remove(&self, cluster: &Cluster, stop: &Stop, job: &Job) -> Result<()> {
+        self.delete(job).await?;
+        self.await_no_pods(cluster, stop, job).await
+    }
+
+    /// Has this very Job deleted, without waiting for its pods to go.
+    ///
+    /// # Errors
+    /// When the API server refuses.
+    pub async fn delete(&self, job: &Job) -> Result<()> {
         let only_this = Preconditions { uid: job.metadata.uid.clone(), resource_version: None };
         let params = DeleteParams {
             preconditions: Some(only_this),
@@ -104,14 +120,14 @@ impl OwnJob {
         };
         // Gone already, or another one by now: either way this one is no more.
         match self.api.delete(&self.name, &params).await {
-            Ok(_) => {}
-            Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => {}
-            Err(error) => return Err(translate(&error, &format!("delete job/{}", self.name))),
+            Ok(_) => Ok(()),
+            Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => Ok(()),
+            Err(error) => Err(translate(&error, &format!("delete job/{}", self.name))),
         }
-        self.await_no_pods(cluster, stop, job).await
     }
 
-    /// Waits until no pod of a Job is left.
+    /// Waits until no pod of a Job is left in which something may still run: how long the rest of one that has ended stays is the
+    /// kubelet's affair.
     ///
     /// # Errors
     /// When one does not go within some minutes.
@@ -122,12 +138,23 @@ impl OwnJob {
         let left = |pods: &[Pod]| {
             let names: Vec<String> = pods
                 .iter()
-                .filter(|pod| owned_by(pod, &uid))
+                .filter(|pod| owned_by(pod, &uid) && !is_finished(pod))
                 .map(|pod| format!("pod/{} is still there", pod.name_any()))
                 .collect();
             if names.is_empty() { Verdict::Met(()) } else { Verdict::Waiting(names.join("\n")) }
         };
         wait.until(cluster, stop, left).await
+    }
+
+    /// Waits until it has ended, or is gone; false when it has not within this time.
+    pub async fn is_over_within(&self, limit: Duration) -> bool {
+        let ended = async {
+            let is_no_more = |job: Option<&Job>| job.is_none_or(is_over);
+            while await_condition(self.api.clone(), &self.name, is_no_more).await.is_err() {
+                sleep(PAUSE).await; // A server that is away for a moment.
+            }
+        };
+        timeout(limit, ended).await.is_ok()
     }
 
     fn held(&self, job: &Job) -> Failure {
@@ -142,6 +169,8 @@ impl OwnJob {
     }
 }
 
+/// Between two tries to watch.
+const PAUSE: Duration = Duration::from_secs(1);
 /// Grace periods of sidecars are half a minute unless somebody made them longer.
 const PATIENCE: Duration = Duration::from_secs(300);
 

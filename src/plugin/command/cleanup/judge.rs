@@ -11,6 +11,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::ResourceExt as _;
 
 use crate::cluster::MANAGED_BY;
+use crate::cluster::claim::BACKUP_OF;
 use crate::cluster::helper::LABEL_OPERATION;
 use crate::cluster::job::is_over;
 use crate::cluster::volume::is_finished;
@@ -28,8 +29,10 @@ pub(super) struct Known<'a> {
     /// Operations by their ids.
     pub(super) records: BTreeMap<&'a str, &'a Record>,
     pub(super) now: Timestamp,
-    /// How long records and failed Jobs stay.
+    /// How long records, failed Jobs and backups stay.
     pub(super) keep: Duration,
+    /// Backups go however young they are.
+    pub(super) backups: bool,
 }
 
 impl Known<'_> {
@@ -85,6 +88,24 @@ impl Known<'_> {
         }
     }
 
+    /// Why a claim or a snapshot may go: a backup, or what was only needed while an operation worked.
+    pub(super) fn copy(&self, metadata: &ObjectMeta) -> Option<String> {
+        if !is_ours(metadata) || metadata.deletion_timestamp.is_some() {
+            return None;
+        }
+        let created = metadata.creation_timestamp.as_ref().map(|time| time.0);
+        let record = self.operation(metadata)?;
+        if record.is_some_and(|record| !record.phase.is_over()) {
+            return None;
+        }
+        if let Some(of) = metadata.annotations.as_ref().and_then(|all| all.get(BACKUP_OF)) {
+            return (self.backups || self.is_old(created, self.keep)).then(|| format!("a backup of {of}"));
+        }
+        let id = metadata.labels.as_ref()?.get(LABEL_OPERATION)?;
+        let is_scratch = metadata.name.as_ref().is_some_and(|name| *name == format!("dbmig-{id}"));
+        (is_scratch && self.is_old(created, LOOK)).then(|| "only its operation needed it, which is over".to_owned())
+    }
+
     /// Why a Lease may go.
     pub(super) fn lease(&self, lease: &Lease) -> Option<String> {
         let renewed = lease.spec.as_ref().and_then(|spec| spec.renew_time.as_ref()).map(|time| time.0);
@@ -123,7 +144,7 @@ mod tests {
 
     fn known<'a>(records: &'a [Record]) -> Known<'a> {
         let records = records.iter().map(|record| (record.id.as_str(), record)).collect();
-        Known { records, now: NOW.parse().unwrap(), keep: Duration::from_secs(86_400) }
+        Known { records, now: NOW.parse().unwrap(), keep: Duration::from_secs(86_400), backups: false }
     }
 
     fn job(labels: &Value, condition: &str) -> Job {
@@ -173,7 +194,32 @@ mod tests {
         assert!(known.job(&job(&migration, "Failed")).is_some());
         assert_eq!(known.job(&job(&migration, "Complete")), None);
         assert_eq!(known.job(&job(&json!({"app": "backup"}), "Failed")), None, "it is no migration");
-        let young = Known { keep: Duration::from_secs(90 * 86_400), records: BTreeMap::new(), now: NOW.parse().unwrap() };
+        let keep = Duration::from_secs(90 * 86_400);
+        let young = Known { keep, records: BTreeMap::new(), now: NOW.parse().unwrap(), backups: false };
         assert_eq!(young.job(&job(&migration, "Failed")), None);
+    }
+
+    #[test]
+    fn a_backup_goes_when_it_is_old_or_asked_for_and_never_before_its_operation_is_over() {
+        let records = [record("run-x", Phase::Done, NOW), record("run-y", Phase::Stopped, LONG_AGO)];
+        let of = |id: &str, name: &str, created: &str, backup: bool| -> ObjectMeta {
+            let mut annotations = json!({});
+            if backup {
+                annotations[BACKUP_OF] = "postgresql://db/shop".into();
+            }
+            let metadata = json!({"name": name, "labels": ours(id), "annotations": annotations, "creationTimestamp": created});
+            serde_json::from_value(metadata).unwrap()
+        };
+        let known = known(&records);
+        assert!(known.copy(&of("run-x", "dbmig-run-x-backup", LONG_AGO, true)).unwrap().contains("postgresql://db/shop"));
+        assert_eq!(known.copy(&of("run-x", "dbmig-run-x-backup", NOW, true)), None, "it is young");
+        assert_eq!(known.copy(&of("run-y", "dbmig-run-y-backup", LONG_AGO, true)), None, "its operation is not over");
+        assert!(known.copy(&of("run-gone", "dbmig-run-gone-backup", LONG_AGO, true)).is_some());
+        assert!(known.copy(&of("run-x", "dbmig-run-x", LONG_AGO, false)).is_some(), "a scratch volume");
+        assert_eq!(known.copy(&of("run-x", "dbmig-run-x-old", LONG_AGO, false)), None, "kept on purpose");
+        let all = Known { backups: true, ..known };
+        assert!(all.copy(&of("run-x", "dbmig-run-x-backup", NOW, true)).is_some());
+        assert_eq!(all.copy(&of("run-y", "dbmig-run-y-backup", LONG_AGO, true)), None);
+        assert_eq!(all.copy(&ObjectMeta { labels: None, ..of("run-x", "dbmig-run-x", LONG_AGO, true) }), None, "not ours");
     }
 }

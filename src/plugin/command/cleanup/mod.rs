@@ -5,7 +5,8 @@ mod judge;
 use jiff::Timestamp;
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::coordination::v1::Lease;
-use k8s_openapi::api::core::v1::{ConfigMap, Pod};
+use k8s_openapi::api::core::v1::{ConfigMap, PersistentVolumeClaim, Pod};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Api;
 use kube::api::{DeleteParams, ListParams, Preconditions, PropagationPolicy};
 use serde::Serialize;
@@ -16,7 +17,8 @@ use super::Context;
 use super::session::{self, Session};
 use crate::cli::cleanup::Args;
 use crate::cluster::access::{self, Need};
-use crate::cluster::error::{Context as _, is_conflict, is_not_found, translate};
+use crate::cluster::error::{Context as _, is_conflict, is_forbidden, is_not_found, translate};
+use crate::cluster::snapshot;
 use crate::exit::Exit;
 use crate::failure::{Failure, Result};
 use crate::plan::Store;
@@ -95,7 +97,7 @@ async fn find(session: &Session, args: &Args) -> Result<Vec<Leftover>> {
     let namespace = &session.cluster.namespace;
     let records = Store::new(client.clone(), namespace, "").list(None).await?;
     let by_id = records.iter().map(|record| (record.id.as_str(), record)).collect();
-    let known = Known { records: by_id, now: Timestamp::now(), keep: args.keep };
+    let known = Known { records: by_id, now: Timestamp::now(), keep: args.keep, backups: args.backups };
     let mut items = Vec::new();
     let jobs = all::<Job>(session, "jobs").await?;
     items.extend(jobs.iter().filter_map(|job| Some(Leftover::new("job", job, known.job(job)?))));
@@ -103,11 +105,42 @@ async fn find(session: &Session, args: &Args) -> Result<Vec<Leftover>> {
     items.extend(pods.iter().filter_map(|pod| Some(Leftover::new("pod", pod, known.pod(pod)?))));
     let leases = all::<Lease>(session, "leases").await?;
     items.extend(leases.iter().filter_map(|lease| Some(Leftover::new("lease", lease, known.lease(lease)?))));
+    items.extend(copies(session, &known).await?);
     let maps = all::<ConfigMap>(session, "configmaps").await?;
     // What is attached to a record goes with it.
     let of_record = |map: &ConfigMap| Some(Leftover::new("configmap", map, known.record(&Store::read(map).ok()?)?));
     items.extend(maps.iter().filter_map(of_record));
     Ok(items)
+}
+
+/// Claims and snapshots that may go. Who may not list them keeps them.
+async fn copies(session: &Session, known: &Known<'_>) -> Result<Vec<Leftover>> {
+    let (client, namespace) = (&session.cluster.client, &session.cluster.namespace);
+    let claims: Api<PersistentVolumeClaim> = Api::namespaced(client.clone(), namespace);
+    let everything = ListParams::default();
+    let (claims, snapshots) = tokio::join!(claims.list_metadata(&everything), async {
+        snapshot::api(client, namespace).list_metadata(&everything).await
+    });
+    let mut items = Vec::new();
+    match claims {
+        Ok(list) => items.extend(list.items.iter().filter_map(|one| leftover("persistentvolumeclaim", &one.metadata, known))),
+        Err(error) if is_forbidden(&error) => {
+            session.ui.say("backups are not looked at: you may not list persistentvolumeclaims")
+        }
+        Err(error) => return Err(translate(&error, "list the persistentvolumeclaims")),
+    }
+    match snapshots {
+        Ok(list) => items.extend(list.items.iter().filter_map(|one| leftover("volumesnapshot", &one.metadata, known))),
+        Err(error) if is_forbidden(&error) || is_not_found(&error) => {}
+        Err(error) => return Err(translate(&error, "list the volumesnapshots")),
+    }
+    Ok(items)
+}
+
+fn leftover(kind: &'static str, metadata: &ObjectMeta, known: &Known<'_>) -> Option<Leftover> {
+    let (why, created) = (known.copy(metadata)?, metadata.creation_timestamp.as_ref().map(|time| time.0));
+    let seen = Preconditions { uid: metadata.uid.clone(), resource_version: metadata.resource_version.clone() };
+    Some(Leftover { kind, name: metadata.name.clone().unwrap_or_default(), why, created, seen })
 }
 
 async fn all<K>(session: &Session, plural: &str) -> Result<Vec<K>>
@@ -124,6 +157,8 @@ async fn remove(session: &Session, item: &Leftover) -> Result<bool> {
         "job" => delete::<Job>(session, item).await,
         "pod" => delete::<Pod>(session, item).await,
         "lease" => delete::<Lease>(session, item).await,
+        "persistentvolumeclaim" => delete::<PersistentVolumeClaim>(session, item).await,
+        "volumesnapshot" => delete_from(session, &snapshot::api(&session.cluster.client, &session.cluster.namespace), item).await,
         _ => delete::<ConfigMap>(session, item).await,
     }
 }
@@ -133,6 +168,14 @@ where
     K: kube::Resource<Scope = k8s_openapi::NamespaceResourceScope, DynamicType = ()> + Clone + std::fmt::Debug + DeserializeOwned,
 {
     let api: Api<K> = Api::namespaced(session.cluster.client.clone(), &session.cluster.namespace);
+    delete_from(session, &api, item).await
+}
+
+async fn delete_from<K: Clone + std::fmt::Debug + DeserializeOwned>(
+    session: &Session,
+    api: &Api<K>,
+    item: &Leftover,
+) -> Result<bool> {
     let propagation_policy = Some(PropagationPolicy::Background);
     let params = DeleteParams { preconditions: Some(item.seen.clone()), propagation_policy, ..DeleteParams::default() };
     match api.delete(&item.name, &params).await {

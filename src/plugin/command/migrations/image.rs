@@ -46,8 +46,8 @@ fn told_folders(container: &Container) -> Option<Vec<String>> {
     (!folders.is_empty()).then_some(folders)
 }
 
-/// What the image has for these states.
-pub(super) async fn read(cluster: &Cluster, stop: &Stop, reach: &Reach, states: &[State]) -> FromImage {
+/// What the image has for these states: that of the pod, or another one in its place.
+pub(super) async fn read(cluster: &Cluster, stop: &Stop, reach: &Reach, states: &[State], other: Option<&str>) -> FromImage {
     let mut found = FromImage::default();
     let compiled = states.iter().map(|state| state.framework).filter(|framework| framework.places().is_none());
     found.notes.extend(compiled.map(|name| {
@@ -57,7 +57,9 @@ pub(super) async fn read(cluster: &Cluster, stop: &Stop, reach: &Reach, states: 
     let Some((container, told)) = migrator(&reach.target.pod, &reach.target.container).filter(|_| !wanted.is_empty()) else {
         return found;
     };
-    let read = match reach.inside(&container.name) {
+    let other = other.filter(|image| container.image.as_deref() != Some(image));
+    let container = &Container { image: other.map(str::to_owned).or(container.image.clone()), ..container.clone() };
+    let read = match reach.inside(&container.name).filter(|_| other.is_none()) {
         Some(agent) => in_agent(agent, &told, &wanted, &container.name, &mut found).await,
         None => in_pod(cluster, stop, reach, container, &told, &wanted, &mut found).await,
     };
@@ -77,7 +79,8 @@ async fn in_pod(
     wanted: &[(&State, Places)],
     found: &mut FromImage,
 ) -> Result<(), Failure> {
-    let status = statuses(&reach.target.pod).find(|status| status.name == container.name);
+    let of_pod = migrator(&reach.target.pod, &container.name).is_some_and(|(own, _)| own.image == container.image);
+    let status = statuses(&reach.target.pod).find(|status| of_pod && status.name == container.name);
     let waiting = status.and_then(|status| status.state.as_ref()?.waiting.as_ref()?.reason.as_deref());
     if let Some(reason) = waiting.filter(|reason| reason.contains("Image")) {
         return Err(Failure::failed(format!("the node has no such image ({reason})")));

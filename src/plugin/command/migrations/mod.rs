@@ -35,6 +35,18 @@ pub(super) struct FromImage {
     pub(super) notes: Vec<String>,
 }
 
+impl FromImage {
+    /// The files of an image that takes the place of that of the pod.
+    pub(super) async fn other(cluster: &Cluster, stop: &Stop, reach: &Reach, state: &State, image: Option<&str>) -> Self {
+        image::read(cluster, stop, reach, std::slice::from_ref(state), image).await
+    }
+
+    /// The files of a framework.
+    pub(super) fn of(&self, framework: Framework) -> &[Script] {
+        self.scripts.get(&framework).map_or(&[], Vec::as_slice)
+    }
+}
+
 impl Files {
     /// Those of the folder that was named, or else those of the image.
     ///
@@ -59,7 +71,7 @@ impl Files {
     /// Reads what has to be read for these states.
     pub(super) async fn fetch(&self, cluster: &Cluster, stop: &Stop, reach: &Reach, states: &[State]) {
         if let Self::Image(cell) = self {
-            cell.get_or_init(|| image::read(cluster, stop, reach, states)).await;
+            cell.get_or_init(|| image::read(cluster, stop, reach, states, None)).await;
         }
     }
 
@@ -68,7 +80,7 @@ impl Files {
         match self {
             Self::Unread => &[],
             Self::Folder(scripts) => scripts,
-            Self::Image(cell) => cell.get().and_then(|read| read.scripts.get(&framework)).map_or(&[], Vec::as_slice),
+            Self::Image(cell) => cell.get().map_or(&[], |read| read.of(framework)),
         }
     }
 

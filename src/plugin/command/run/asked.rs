@@ -31,6 +31,15 @@ pub(super) enum What {
     File(PathBuf),
 }
 
+/// A way down.
+pub(super) struct WayDown {
+    pub(super) down: Down,
+    /// Migrations that have no way back, and why, a line each.
+    pub(super) stuck: Vec<String>,
+    /// What was seen of their files, for people.
+    pub(super) notes: Vec<String>,
+}
+
 /// Where the books were found and what they say, or why they could not be asked.
 pub(super) type Books = std::result::Result<(String, Vec<State>), String>;
 
@@ -91,6 +100,8 @@ impl Asked {
             image,
             command,
             limits: None,
+            backup: None,
+            stuck: Vec::new(),
             way: if self.down.is_some() { Way::Down(None) } else { Way::Up },
             books: None,
             helper_image: args.helper_image.clone(),
@@ -130,8 +141,8 @@ impl Asked {
         })
     }
 
-    /// The command that goes down, and what it takes back; `None` where the way is up.
-    pub(super) async fn way_down(&self, around: Around<'_>, desk: &Desk, books: &Books) -> Result<Option<Down>> {
+    /// The command that goes down, what it takes back, and what of that has no way back; `None` where the way is up.
+    pub(super) async fn way_down(&self, around: Around<'_>, desk: &Desk, books: &Books) -> Result<Option<WayDown>> {
         let Some(extent) = &self.down else { return Ok(None) };
         let named = desk.spec.origin.shown();
         let refused = |why: String| {
@@ -143,14 +154,18 @@ impl Asked {
             Err(_) => None,
         };
         if !self.job.command.is_empty() {
-            return Ok(Some(Down { command: self.job.command.clone(), going: None }));
+            let down = Down { command: self.job.command.clone(), going: None };
+            let notes = vec!["whether the migrations have a way back is not looked at: the command is yours".to_owned()];
+            return Ok(Some(WayDown { down, stuck: Vec::new(), notes }));
         }
         let Some(state) = state else {
             let why = books.as_ref().err().cloned().unwrap_or_else(|| "no bookkeeping table was recognised".to_owned());
             return Err(refused(why).next(with_command()));
         };
         let up = desk.built(around).await?.command;
-        down(state, &up, extent).map(Some).map_err(|why| refused(why).next(with_command()))
+        let down = down(state, &up, extent).map_err(|why| refused(why).next(with_command()))?;
+        let (stuck, notes) = desk.stuck(around, state, extent, down.going.as_deref()).await;
+        Ok(Some(WayDown { down, stuck, notes }))
     }
 }
 

@@ -5,40 +5,28 @@ use std::sync::Arc;
 use k8s_openapi::api::core::v1::{Pod, PodTemplateSpec};
 use serde_json::Value;
 use tokio::sync::Mutex;
-use tokio::time::Instant;
 
+use super::backup::Backup;
 use super::guard;
 use super::offline::Offline;
+use super::open::Open;
 use super::outcome::{Mark, Seen};
 use super::spec::{Books, Spec, Way};
 use crate::cluster::Cluster;
-use crate::cluster::job::{Built, Order, Origin, OwnJob, Variable, build};
-use crate::cluster::kind::{Kind, TargetRef};
-use crate::cluster::owner::Owner;
-use crate::cluster::pods::{is_running, statuses};
-use crate::cluster::target::Target;
+use crate::cluster::job::{Built, Order, OwnJob, Variable, build};
 use crate::command::books;
-use crate::command::migrations::Files;
+use crate::command::migrations::{Files, FromImage};
 use crate::command::operation::volume_lock;
-use crate::command::reach::Reach;
 use crate::command::repair::Which;
-use crate::database::find::{self, Found, Named};
-use crate::database::{APPLICATION, Database, Dialect};
+use crate::database::find::Named;
+use crate::database::url::{Location, Server};
+use crate::database::{APPLICATION, Dialect};
 use crate::failure::{Failure, Result};
 use crate::framework::State;
+use crate::framework::down::Extent;
+use crate::framework::irreversible::{irreversible, is_told_by_files};
 use crate::plan::Run;
 use crate::shutdown::Stop;
-
-/// The database, and the pod through which it is reached.
-struct Open {
-    reach: Reach,
-    database: Box<dyn Database>,
-    found: Found,
-    /// When it was.
-    at: Instant,
-    /// Our lock in it is held.
-    locked: bool,
-}
 
 /// Whom to ask, and in whose name.
 #[derive(Clone, Copy)]
@@ -59,10 +47,10 @@ impl<'a> Around<'a> {
 pub(in crate::command) struct Desk {
     pub(super) spec: Spec,
     /// What the user named now, for what the record may not hold.
-    named: Option<Named>,
+    pub(super) named: Option<Named>,
     /// What the Job is made from, where it was read already.
     template: Mutex<Option<PodTemplateSpec>>,
-    open: Mutex<Option<Open>>,
+    pub(super) open: Mutex<Option<Open>>,
 }
 
 /// What a look at the books gave.
@@ -91,6 +79,42 @@ impl Desk {
     /// The same with another command, which goes down.
     pub(super) fn going_down(mut self, command: Vec<String>, going: Option<Vec<String>>) -> Self {
         (self.spec.command, self.spec.way) = (command, Way::Down(going));
+        self
+    }
+
+    /// The same, knowing what has no way back.
+    pub(super) fn with_stuck(mut self, stuck: Vec<String>) -> Self {
+        self.spec.stuck = stuck;
+        self
+    }
+
+    /// Of the migrations that would go those that have no way back by their files, a line each; and what was seen of these files.
+    pub(super) async fn stuck(
+        &self,
+        around: Around<'_>,
+        state: &State,
+        extent: &Extent,
+        going: Option<&[String]>,
+    ) -> (Vec<String>, Vec<String>) {
+        let (framework, open) = (state.framework, self.open.lock().await);
+        let Some(open) = open.as_ref().filter(|_| is_told_by_files(framework)) else {
+            return (Vec::new(), vec![format!("whether each migration has a way back is not told by files of {framework}")]);
+        };
+        let read = FromImage::other(around.cluster, around.stop, &open.reach, state, self.spec.image.as_deref()).await;
+        let scripts = read.of(framework);
+        let stuck = irreversible(state, extent, going, scripts);
+        let mut notes = read.notes.clone();
+        if scripts.is_empty() && notes.is_empty() {
+            notes.push(format!(
+                "whether each migration has a way back is not known: no files of {framework} were found in its image"
+            ));
+        }
+        (stuck.into_iter().map(|one| format!("{}: {}", one.id, one.why)).collect(), notes)
+    }
+
+    /// The same with a backup first.
+    pub(super) fn with_backup(mut self, backup: Option<Backup>) -> Self {
+        self.spec.backup = backup;
         self
     }
 
@@ -146,7 +170,10 @@ impl Desk {
     pub(super) async fn look(&self, around: Around<'_>) -> Result<Looked> {
         let mut open = self.open.lock().await;
         let open = open.insert(self.opened(around, None).await?);
-        let states = self.states(around, open).await?;
+        // Told to whoever asks for the lock; if it can't be known now, that one asks again.
+        let (states, pooled) = tokio::join!(self.states(around, open), open.is_pooled(around));
+        open.pooled = pooled.ok();
+        let states = states?;
         let seen = open.reach.as_seen_by_application(&open.found);
         let pod = open.reach.target.pod_name();
         let lock = open.reach.volume(&open.found).map(|volume| volume_lock(volume, &pod));
@@ -185,7 +212,15 @@ impl Desk {
             Err(failure) => return unasked(failure),
         };
         let us = format!("{APPLICATION} {} in {}", around.id, around.cluster.namespace);
-        match guard::ask(&*open.database, &us, open.at).await {
+        let pooled = match open.pooled {
+            Some(pooled) => Ok(pooled),
+            None => open.is_pooled(around).await,
+        };
+        let asked = match pooled {
+            Ok(pooled) => guard::ask(&*open.database, &us, pooled).await,
+            Err(failure) => Err(failure),
+        };
+        match asked {
             Ok(guard::Asked::Ours) => {
                 open.locked = true;
                 Ok(None)
@@ -214,106 +249,36 @@ impl Desk {
         }
     }
 
-    /// The database as it was opened before, if it still answers; else opened again.
-    async fn reopened<'o>(&self, open: &'o mut Option<Open>, around: Around<'_>, beside: Option<&Pod>) -> Result<&'o mut Open> {
-        let answers = match open.as_ref() {
-            Some(open) => open.database.query("SELECT 1").await.is_ok(),
-            None => false,
-        };
-        if !answers {
-            if let Some(old) = open.take() {
-                old.reach.leave(around.cluster).await?;
-            }
-            *open = Some(self.opened(around, beside).await?);
+    /// Whose SQL the database understands, and the major version of a PostgreSQL server.
+    ///
+    /// # Errors
+    /// The database can't be asked.
+    pub(super) async fn server_version(&self, run: &Run) -> Result<(Dialect, Option<u32>)> {
+        let mut open = self.open.lock().await;
+        let open = self.reopened(&mut open, Around::of(run), None).await?;
+        let dialect = open.database.dialect();
+        if dialect != Dialect::Postgres {
+            return Ok((dialect, None));
         }
-        open.as_mut().ok_or_else(|| Failure::failed("the database was not opened"))
+        let number = open.database.number("SELECT current_setting('server_version_num')::int / 10000").await?;
+        Ok((dialect, number.and_then(|number| u32::try_from(number).ok())))
+    }
+
+    /// The server, with what it takes to log in.
+    ///
+    /// # Errors
+    /// The database can't be asked, or is a file.
+    pub(super) async fn server(&self, around: Around<'_>) -> Result<Server> {
+        let mut open = self.open.lock().await;
+        match &self.reopened(&mut open, around, None).await?.found.location {
+            Location::Server(server) => Ok(server.clone()),
+            Location::File(path) => Err(Failure::failed(format!("{path} is the file of a database, and no server"))),
+        }
     }
 
     async fn states(&self, around: Around<'_>, open: &Open) -> Result<Vec<State>> {
         let books = books::read(around.cluster, around.stop, &open.reach, &*open.database, &Files::Unread).await?;
         Ok(books.into_iter().map(|book| book.state).collect())
-    }
-
-    /// Opens the database from the first of the places from which that is possible.
-    async fn opened(&self, around: Around<'_>, beside: Option<&Pod>) -> Result<Open> {
-        let mut last = Failure::failed("there is no pod from which the database could be asked");
-        for target in self.places(around.cluster, beside).await {
-            match self.opened_from(around, target).await {
-                Ok(open) => return Ok(open),
-                Err(failure) if around.stop.requested() => return Err(failure),
-                Err(failure) => last = failure,
-            }
-        }
-        Err(last)
-    }
-
-    async fn opened_from(&self, around: Around<'_>, target: Target) -> Result<Open> {
-        let Around { cluster, stop, id } = around;
-        let reach = Reach::beside(cluster, stop, target, &self.spec.helper_image, id).await?;
-        let opened = async {
-            let found = self.find(cluster, &reach).await?;
-            let database = reach.connect(cluster, stop, &found).await.map_err(Failure::from)?;
-            Ok((found, database))
-        };
-        match opened.await {
-            Ok((found, database)) => Ok(Open { reach, database, found, at: Instant::now(), locked: false }),
-            Err(failure) => {
-                reach.leave(cluster).await?;
-                Err(failure)
-            }
-        }
-    }
-
-    /// The Job's own pod while something in it runs; a pod of what it was made from; else one as it would be.
-    async fn places(&self, cluster: &Cluster, beside: Option<&Pod>) -> Vec<Target> {
-        let container = &self.spec.container;
-        let mut places = Vec::new();
-        let as_target = |pod: Pod, asked: TargetRef, at_rest: bool| Target {
-            asked,
-            namespace: cluster.namespace.clone(),
-            pod,
-            at_rest,
-            container: container.clone(),
-            owner: Owner::None,
-            notices: Vec::new(),
-        };
-        if let Some(pod) = beside.filter(|pod| has_running(pod)) {
-            let asked = TargetRef { kind: Kind::Job, name: self.spec.job.clone() };
-            places.push(as_target(pod.clone(), asked, false));
-        }
-        if let Origin::Object(asked) = &self.spec.origin
-            && self.spec.origin.serves()
-            && let Ok(target) = Target::resolve(cluster, asked, Some(container)).await
-        {
-            places.push(target);
-        } else if let Ok(template) = self.template(cluster).await {
-            let asked = TargetRef { kind: Kind::Job, name: self.spec.job.clone() };
-            places.push(as_target(as_it_would_be(template, cluster, &self.spec.job), asked, true));
-        }
-        places
-    }
-
-    /// The database that was named, the one that the record is about, or the only one.
-    async fn find(&self, cluster: &Cluster, reach: &Reach) -> Result<Found> {
-        let known = self.spec.books.as_ref();
-        let named = match (&self.named, known) {
-            (Some(named), _) => Some(named.clone()),
-            (None, Some(books)) => books.which.named()?,
-            (None, None) => None,
-        };
-        let all = reach.find(cluster, named.as_ref()).await?;
-        let Some(books) = known else {
-            find::the_one(all.iter().map(|found| reach.as_seen_by_application(found)).collect(), &reach.target.pod_name())?;
-            return all.into_iter().next().ok_or_else(|| Failure::failed("the database that was found is gone"));
-        };
-        let it = all.into_iter().find(|found| reach.shown(found) == books.location);
-        it.ok_or_else(|| {
-            let failure = Failure::failed(format!("{} was not found again", books.location));
-            match books.which {
-                Which::Typed => failure.next("name it again: --database URL, or --database-from secret/NAME:KEY"),
-                Which::Found | Which::Reference(_) | Which::Path(_) => failure,
-            }
-        })
     }
 
     /// Removes the helper pod, if one was needed.
@@ -335,14 +300,3 @@ impl Desk {
 
 /// A desk that several steps hold.
 pub(super) type Shared = Arc<Desk>;
-
-fn has_running(pod: &Pod) -> bool {
-    statuses(pod).any(is_running)
-}
-
-/// A pod of a template that the server does not have.
-fn as_it_would_be(template: PodTemplateSpec, cluster: &Cluster, name: &str) -> Pod {
-    let mut metadata = template.metadata.unwrap_or_default();
-    (metadata.name, metadata.namespace) = (Some(name.to_owned()), Some(cluster.namespace.clone()));
-    Pod { metadata, spec: template.spec, status: None }
-}

@@ -34,16 +34,16 @@ pub(super) enum Asked {
     Theirs(String),
 }
 
-/// Asks for the lock, for `us`; `opened` is when the connection was.
+/// Asks for the lock, for `us`; `pooled` is what [`is_pooled`] has said.
 ///
 /// # Errors
 /// The database can't be asked.
-pub(super) async fn ask(database: &dyn Database, us: &str, opened: Instant) -> Result<Asked> {
+pub(super) async fn ask(database: &dyn Database, us: &str, pooled: bool) -> Result<Asked> {
     let dialect = database.dialect();
     if dialect == Dialect::Sqlite {
         return Ok(Asked::Pointless);
     }
-    if dialect == Dialect::Postgres && is_pooled(database, opened).await? {
+    if pooled {
         return Ok(Asked::Pooled);
     }
     let until = Instant::now() + MOMENT;
@@ -88,8 +88,19 @@ fn give(dialect: Dialect) -> String {
     }
 }
 
-/// Whether the server's sessions are not those of whoever connects.
-async fn is_pooled(database: &dyn Database, opened: Instant) -> Result<bool> {
+/// Whether the server's sessions are not those of whoever connects: a pooler lends the same one to whoever asks next. `opened` is
+/// when the connection was, `another` opens one more.
+///
+/// # Errors
+/// The database can't be asked.
+pub(super) async fn is_pooled(
+    database: &dyn Database,
+    opened: Instant,
+    another: impl AsyncFnOnce() -> Result<Box<dyn Database>>,
+) -> Result<bool> {
+    if database.dialect() != Dialect::Postgres {
+        return Ok(false);
+    }
     const AGE: &str = "SELECT pg_backend_pid(), extract(epoch FROM clock_timestamp() - backend_start)::bigint \
         FROM pg_stat_activity WHERE pid = pg_backend_pid()";
     let of = |rows: Vec<Vec<serde_json::Value>>| {
@@ -100,7 +111,11 @@ async fn is_pooled(database: &dyn Database, opened: Instant) -> Result<bool> {
     let (first, age) = of(database.query(AGE).await?);
     let (second, _) = of(database.query(AGE).await?);
     let ours = i64::try_from(opened.elapsed().as_secs()).unwrap_or(i64::MAX).saturating_add(SLACK);
-    Ok(first != second || age.is_some_and(|age| age > ours))
+    if first != second || age.is_some_and(|age| age > ours) {
+        return Ok(true);
+    }
+    let (third, _) = of(another().await?.query(AGE).await?);
+    Ok(third == first)
 }
 
 /// Tells whoever meets the lock whose it is.

@@ -2,10 +2,12 @@
 //! database's own books.
 
 mod asked;
+mod backup;
 mod desk;
 mod guard;
 mod needs;
 mod offline;
+mod open;
 mod others;
 mod outcome;
 mod preview;
@@ -68,13 +70,19 @@ async fn start(ctx: &Context, asked: &Asked) -> Result<Exit> {
     let session = Session::begin(ctx).await?;
     let id = operation::new_id(asked.name());
     let template = session.stop.interruptible(asked.template(&session.cluster)).await?.map_err(Failure::unchanged)?;
-    let needs = needs::of(&session.cluster.namespace, &template.origin, asked.offline, job.dry_run);
-    access::require(&session.cluster, &needs, needs::ROLE).await?;
-    let spec = asked.spec(&session.cluster, &id, &template).await?;
+    let needs = needs::of(&session.cluster.namespace, &template.origin, asked);
+    let spec = asked.spec(&session.cluster, &id, &template);
+    let (allowed, spec) = tokio::join!(access::require(&session.cluster, &needs, needs::ROLE), spec);
+    allowed?;
+    let spec = spec?;
     let own = OwnJob::new(&session.cluster, &session.cluster.namespace, &spec.job);
     let down = asked.down.is_some();
-    others::ended(&session.cluster, &session.cluster.namespace, &own, &id, down).await?;
-    others::refuse_unfinished(&session.cluster, &spec.job, down).await?;
+    let (ended, unfinished) = tokio::join!(
+        others::ended(&session.cluster, &session.cluster.namespace, &own, &id, down),
+        others::refuse_unfinished(&session.cluster, &spec.job, down)
+    );
+    ended?;
+    unfinished?;
     let mut desk = Desk::new(spec, job.database.clone().named(), Some(template.pod.clone()));
     if asked.offline {
         let looking = asked.stopped_around(&session.cluster, &template, &desk.spec.container);
@@ -98,7 +106,10 @@ async fn looked_and_run(session: &Session, asked: &Asked, around: Around<'_>, de
     };
     let desk = match asked.way_down(around, &desk, &found).await {
         Ok(None) => desk,
-        Ok(Some(down)) => desk.going_down(down.command, down.going),
+        Ok(Some(way)) => {
+            way.notes.iter().for_each(|note| session.ui.say(&harmless(note)));
+            desk.going_down(way.down.command, way.down.going).with_stuck(way.stuck)
+        }
         Err(failure) => return left(session, &desk, Err(failure)).await,
     };
     let desk = match asked.limits(&desk, &found).await {
@@ -109,6 +120,13 @@ async fn looked_and_run(session: &Session, asked: &Asked, around: Around<'_>, de
         }
         Err(failure) => return left(session, &desk, Err(failure)).await,
     };
+    let desk = match backup::decide(&asked.job.backup, &desk, around).await {
+        Ok(backup) => desk.with_backup(backup),
+        Err(failure) => return left(session, &desk, Err(failure.unchanged())).await,
+    };
+    if asked.down.is_some() && desk.spec.backup.is_none() {
+        session.ui.warn("no backup is made first (--backup dump): what a migration has dropped, no way down brings back");
+    }
     let desk = Arc::new(desk.with_books(books));
     let ended = agreed_and_run(session, asked, around, &desk, &lock, found).await;
     left(session, &desk, ended).await
@@ -143,6 +161,13 @@ async fn agreed_and_run(
     }
     if args.dry_run {
         return Ok(Exit::Done);
+    }
+    if !spec.stuck.is_empty() && args.yes && !args.force {
+        return Err(Failure::refused("some of what would be taken back has no way back: what it did would stay")
+            .facts(&spec.stuck)
+            .state("nothing was changed")
+            .next("take it back by hand, or bring the backup back")
+            .next("let the books say so all the same: --force"));
     }
     let what = if built.command.is_empty() { format!("container {}", built.container) } else { built.command.join(" ") };
     let question = match &spec.offline {

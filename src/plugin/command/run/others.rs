@@ -5,7 +5,7 @@ use kube::ResourceExt as _;
 
 use super::NAME;
 use super::spec::Spec;
-use super::step::AGAIN;
+use super::step::{AFTER, AGAIN};
 use crate::cluster::Cluster;
 use crate::cluster::helper::LABEL_OPERATION;
 use crate::cluster::job::OwnJob;
@@ -14,11 +14,12 @@ use crate::exit::Exit;
 use crate::failure::Result;
 use crate::plan::{Record, Store};
 
-/// A migration whose Job is over and with whose database nothing may run before it is where it was: `rollback` or `repair` first,
-/// then its `undo`.
+/// A migration whose Job is over and with whose database nothing may run before it is where it was, or with which what was started
+/// again does not get ready: `rollback` or `repair` first, then its `undo`.
 pub(in crate::command) fn waits_for_the_way_back(record: &Record) -> bool {
     let is_offline = || record.spec::<Spec>().is_ok_and(|spec| spec.offline.is_some());
-    record.command == NAME && !record.phase.is_over() && record.memory.contains_key(AGAIN) && is_offline()
+    let has_run = [AGAIN, AFTER].iter().any(|name| record.memory.contains_key(*name));
+    record.command == NAME && !record.phase.is_over() && has_run && is_offline()
 }
 
 /// The Job of that name that an earlier operation has left behind, if it is through with it.

@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 
+use super::backup::Backup;
 use super::offline::Offline;
 use super::spec::{Spec, Way};
 use crate::cluster::job::{Built, Variable};
@@ -23,11 +24,15 @@ pub(super) struct Preview {
     command: Vec<String>,
     limits: Option<Variable>,
     way: Way,
+    /// Of what is taken back, what has no way back.
+    irreversible: Vec<String>,
     sidecars: Vec<String>,
     database: Option<String>,
     /// Where it was found.
     database_from: Option<String>,
     states: Vec<State>,
+    /// The backup that is made first.
+    backup: Option<String>,
     /// What is stopped around it.
     stopped: Vec<String>,
     /// Why the database was not looked at.
@@ -58,10 +63,12 @@ impl Preview {
             command: built.command.clone(),
             limits: spec.limits.clone(),
             way: spec.way.clone(),
+            irreversible: spec.stuck.clone(),
             sidecars: sidecars.collect(),
             database: spec.books.as_ref().map(|books| books.location.clone()),
             database_from,
             states,
+            backup: spec.backup.as_ref().map(Backup::in_words),
             stopped: spec.offline.as_ref().map(Offline::in_words).unwrap_or_default(),
             unread,
             steps: steps.iter().map(|step| step.title()).collect(),
@@ -95,6 +102,9 @@ impl Preview {
                 shown.unwrap_or_else(|| "what the command says; the books don't tell which migrations".to_owned()),
             );
         }
+        for (at, line) in self.irreversible.iter().enumerate() {
+            figure(if at == 0 { "one-way" } else { "" }, line.clone());
+        }
         if !self.sidecars.is_empty() {
             figure("beside it", format!("{}: ended when the migration has", self.sidecars.join(", ")));
         }
@@ -104,6 +114,9 @@ impl Preview {
             }
             (None, Some(why)) => figure("database", format!("not asked: {why}; only the exit code will tell")),
             (None, None) => {}
+        }
+        if let Some(backup) = &self.backup {
+            figure("backup", backup.clone());
         }
         for (at, line) in self.stopped.iter().enumerate() {
             figure(if at == 0 { "offline" } else { "" }, line.clone());

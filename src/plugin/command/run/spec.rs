@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::backup::Backup;
 use super::offline::Offline;
 use crate::cluster::job::{Origin, Variable};
 use crate::command::repair::Which;
@@ -26,9 +27,15 @@ pub(super) struct Spec {
     /// How limits on locks and statements are told to it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) limits: Option<Variable>,
+    /// The backup that is made first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) backup: Option<Backup>,
     /// Which way it goes.
     #[serde(default)]
     pub(super) way: Way,
+    /// Of the migrations that are taken back those that have no way back, and why.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) stuck: Vec<String>,
     /// Where the books are that tell what came of it; `None` when the look did not get at them.
     pub(super) books: Option<Books>,
     /// Image of the helper pod, where one is needed.

@@ -2,9 +2,6 @@
 
 use std::time::Duration;
 
-use async_trait::async_trait;
-use tokio::time::{Instant, sleep};
-
 use crate::cluster::job::is_over;
 use crate::cluster::pods::{is_running, statuses};
 use crate::cluster::quit;
@@ -12,10 +9,10 @@ use crate::command::kept_logs;
 use crate::command::run::desk::Shared;
 use crate::failure::Result;
 use crate::plan::{Look, Run, Step};
+use async_trait::async_trait;
 
 /// The Job's controller takes a moment to see that the only container has ended.
 const MOMENT: Duration = Duration::from_secs(60);
-const LOOK: Duration = Duration::from_millis(500);
 
 /// Ends sidecars. A Job that ends by itself stays for people to see, until `cleanup` or the next one.
 pub(super) struct Finish(pub(super) Shared);
@@ -39,18 +36,10 @@ impl Step for Finish {
 
     async fn act(&self, run: &Run) -> Result<String> {
         let own = self.0.job(run);
-        let until = Instant::now() + MOMENT;
-        let running = loop {
-            let running = self.running(run).await?;
-            let Some(job) = own.of(&run.id).await? else { return Ok("it is gone".to_owned()) };
-            if is_over(&job) {
-                return Ok("it has ended by itself".to_owned());
-            }
-            if !running.is_empty() || Instant::now() > until {
-                break running;
-            }
-            sleep(LOOK).await;
-        };
+        let running = self.running(run).await?;
+        if running.is_empty() && own.is_over_within(MOMENT).await {
+            return Ok("it has ended by itself".to_owned());
+        }
         if self.ask_to_end(run, &running).await? {
             return Ok(format!("{} ended when asked to", running.join(", ")));
         }
@@ -79,14 +68,7 @@ impl Finish {
                 }
             }
         }
-        let (own, until) = (self.0.job(run), Instant::now() + MOMENT);
-        while asked == running.len() && Instant::now() < until {
-            match own.of(&run.id).await? {
-                Some(job) if !is_over(&job) => sleep(LOOK).await,
-                _ => return Ok(true),
-            }
-        }
-        Ok(false)
+        Ok(asked > 0 && asked == running.len() && self.0.job(run).is_over_within(MOMENT).await)
     }
 
     /// Containers that run, by name.

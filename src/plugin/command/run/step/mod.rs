@@ -14,6 +14,7 @@ use kube::api::{Api, ListParams};
 use self::create::Create;
 use self::finish::Finish;
 use self::follow::Follow;
+use super::backup::{BackUp, Prepare};
 use super::desk::{Around, Desk, Shared};
 use super::offline::{Images, Ready, Sessions, StartAgain, StopUsers};
 use super::outcome::{Ended, Outcome, Seen, Words, judge};
@@ -21,14 +22,14 @@ use crate::cluster::error::Context as _;
 use crate::cluster::job::owned_by;
 use crate::command::report::Told;
 use crate::failure::Result;
-use crate::plan::{ATTENTION, FAILED, Look, Run, Step};
+use crate::plan::{ATTENTION, FAILED, KEPT, Look, Run, Step};
 
 /// Name in the memory of what the books said before.
 const BEFORE: &str = "before";
 /// Name in the memory of how the container ended.
 const ENDED: &str = "ended";
 /// Name in the memory of what the books said after.
-const AFTER: &str = "after";
+pub(super) const AFTER: &str = "after";
 
 /// Name in the memory of how the container ended that failed while everything else was stopped: `resume` tries once more.
 pub(super) const AGAIN: &str = "again";
@@ -36,9 +37,15 @@ pub(super) const AGAIN: &str = "again";
 /// All steps in order.
 pub(in crate::command) fn steps(desk: &Arc<Desk>) -> Vec<Box<dyn Step>> {
     let mut steps: Vec<Box<dyn Step>> = vec![Box::new(Ask(desk.clone()))];
+    if let Some(backup) = desk.spec.backup.as_ref().filter(|backup| backup.fills_a_claim()) {
+        steps.push(Box::new(Prepare(desk.clone(), backup.clone())));
+    }
     if let Some(offline) = &desk.spec.offline {
         steps.push(Box::new(StopUsers(desk.clone(), offline.clone())));
         steps.push(Box::new(Sessions(desk.clone())));
+    }
+    if let Some(backup) = &desk.spec.backup {
+        steps.push(Box::new(BackUp(desk.clone(), backup.clone())));
     }
     steps.push(Box::new(Create(desk.clone())));
     steps.push(Box::new(Follow(desk.clone())));
@@ -136,7 +143,9 @@ impl Step for Judge {
                 run.memory.forget(ENDED);
                 run.memory.keep(AGAIN, &ended)?;
                 let (from, namespace) = (spec.origin.target(), &run.namespace);
+                let kept: Vec<String> = run.memory.recall(KEPT)?.unwrap_or_default();
                 return Err(failure
+                    .facts(kept)
                     .fact("everything that uses the database is still stopped")
                     .next(format!("kubectl dbmig rollback {from} -n {namespace}    # where the database is not where it was: first this, then undo")));
             }

@@ -3,21 +3,16 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use async_trait::async_trait;
-use k8s_openapi::api::core::v1::PersistentVolumeClaim;
-use kube::api::{Api, DeleteParams, PostParams};
-use serde_json::json;
-
 use super::super::examine::Examined;
 use super::super::space::{KeepOld, Place, Room};
 use super::{Apart, Desk, EXAMINED, KEEP_APART, KEPT, NEW_HERE};
-use crate::cluster::MANAGED_BY;
 use crate::cluster::bare_pod;
-use crate::cluster::error::translate;
-use crate::cluster::helper::{Helper, Identity};
+use crate::cluster::claim::{self, Wanted};
+use crate::cluster::helper::Helper;
 use crate::cluster::volume::Source;
 use crate::failure::{Failure, Result};
 use crate::plan::{Look, Run, Step};
+use async_trait::async_trait;
 
 /// Brings the helper pod up and our binary into it.
 pub(super) struct Prepare(pub(super) Arc<Desk>);
@@ -80,7 +75,7 @@ impl Step for Scratch {
     }
 
     async fn back(&self, run: &Run) -> Result<String> {
-        for pod in [&self.0.usher(), &self.0.spec.helper] {
+        for pod in [&claim::usher(&self.0.spec.helper), &self.0.spec.helper] {
             pod.delete(&run.cluster).await?;
         }
         let mut said = Vec::new();
@@ -101,29 +96,10 @@ impl Step for Scratch {
 }
 
 async fn make_claim(run: &Run, class: Option<&str>, apart: &Apart) -> Result<String> {
-    let name = &apart.claim;
-    if is_there(run, name).await? {
-        return Ok(format!("persistentvolumeclaim/{name} is there"));
-    }
-    // With an eighth on top: file systems keep some for themselves.
-    let mebibytes = (apart.bytes * 9 / 8 + (16 << 20)).div_ceil(1 << 20);
-    let claim: PersistentVolumeClaim = serde_json::from_value(json!({
-        "metadata": {"name": name, "labels": {"app.kubernetes.io/managed-by": MANAGED_BY, "dbmig.dev/operation": run.id}},
-        "spec": {"accessModes": ["ReadWriteOnce"], "storageClassName": class, "resources": {"requests": {"storage": format!("{mebibytes}Mi")}}},
-    }))
-    .map_err(|error| Failure::failed(format!("cannot describe the scratch volume: {error}")))?;
-    claims(run)
-        .create(&PostParams::default(), &claim)
-        .await
-        .map_err(|error| translate(&error, &format!("create persistentvolumeclaim/{name}")).take_back())?;
-    Ok(format!("persistentvolumeclaim/{name}, {mebibytes} MiB"))
-}
-
-/// Whether there is a claim of this name that is not on its way out.
-pub(super) async fn is_there(run: &Run, name: &str) -> Result<bool> {
-    let claim =
-        claims(run).get_opt(name).await.map_err(|error| translate(&error, &format!("read persistentvolumeclaim/{name}")))?;
-    Ok(claim.is_some_and(|claim| claim.metadata.deletion_timestamp.is_none()))
+    let (name, size) = (&apart.claim, claim::size_for(apart.bytes));
+    let wanted = Wanted { name, operation: &run.id, class, size: &size, backup_of: None };
+    let made = claim::ensure(&run.cluster, &run.namespace, &wanted).await.map_err(Failure::take_back)?;
+    Ok(format!("persistentvolumeclaim/{name}{}", if made { format!(", {size}") } else { " is there".to_owned() }))
 }
 
 /// Removes the helper pod and what else the operation has left in the cluster.
@@ -164,20 +140,10 @@ impl Step for CleanUp {
 }
 
 impl Desk {
-    /// Gives new volumes, which belong to root, to the group of a helper that is somebody else. As fsGroup of the helper
-    /// pod itself, that group would be given to all files of the database's volume too.
+    /// Gives new volumes to whoever the helper is.
     async fn hand_over(&self, run: &Run, claims: BTreeMap<String, Source>) -> Result<()> {
-        let identity = &self.spec.helper.identity;
-        let Some(group) = identity.group_of_new_volumes().filter(|_| !claims.is_empty()) else { return Ok(()) };
-        let identity = Identity { fs_group: Some(group), ..identity.clone() };
-        let usher = Helper { volumes: claims, identity, node: self.node(run).await?, ..self.usher() };
-        usher.ensure(&run.cluster, &run.stop).await.map_err(Failure::take_back)?;
-        usher.delete(&run.cluster).await
-    }
-
-    /// The pod that [`Desk::hand_over`] lets the volumes be mounted by once.
-    fn usher(&self) -> Helper {
-        Helper { name: format!("{}-volume", self.spec.helper.name), volumes: BTreeMap::new(), ..self.spec.helper.clone() }
+        let helper = Helper { node: self.node(run).await?, ..self.spec.helper.clone() };
+        claim::hand_over(&run.cluster, &run.stop, &helper, claims).await.map_err(Failure::take_back)
     }
 
     /// Removes the helper pod, and the saved spec of a bare pod, which runs again by now.
@@ -191,13 +157,6 @@ impl Desk {
 }
 
 async fn remove_claim(run: &Run, name: &str) -> Result<String> {
-    match claims(run).delete(name, &DeleteParams::default()).await {
-        Ok(_) => Ok(format!("persistentvolumeclaim/{name} removed")),
-        Err(kube::Error::Api(status)) if status.code == 404 => Ok(String::new()),
-        Err(error) => Err(translate(&error, &format!("delete persistentvolumeclaim/{name}"))),
-    }
-}
-
-fn claims(run: &Run) -> Api<PersistentVolumeClaim> {
-    Api::namespaced(run.cluster.client.clone(), &run.namespace)
+    let was_there = claim::remove(&run.cluster, &run.namespace, name).await?;
+    Ok(if was_there { format!("persistentvolumeclaim/{name} removed") } else { String::new() })
 }

@@ -17,6 +17,7 @@ use super::examine::Examined;
 use super::space::{KeepOld, Place, Room};
 use super::spec::Spec;
 use crate::cluster::agent::{Agent, AskError};
+use crate::cluster::claim;
 use crate::cluster::helper::{Helper, WORK};
 use crate::cluster::volume::{Source, users};
 use crate::failure::Result;
@@ -113,7 +114,7 @@ impl Desk {
         let mut helper = self.spec.helper.clone();
         for apart in self.apart(run.memory.recall(EXAMINED)?.as_ref()) {
             let source = match apart.place {
-                Place::Claim { .. } if !helper::is_there(run, &apart.claim).await? => continue,
+                Place::Claim { .. } if !claim::is_there(&run.cluster, &run.namespace, &apart.claim).await? => continue,
                 Place::Claim { .. } => Source::Claim(apart.claim),
                 // What is kept on the user's machine is worked on here.
                 Place::Node | Place::Local => Source::WithPod("emptyDir".to_owned()),
