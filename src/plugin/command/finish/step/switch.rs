@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use super::super::Desk;
 use super::super::spec::Service;
 use super::freeze::RIGHTS;
+use super::setting;
 use crate::cluster::as_ours;
 use crate::cluster::error::translate;
 use crate::database::Database;
@@ -53,8 +54,9 @@ impl Step for Switch {
         let spec = &self.0.spec;
         let service =
             spec.service.as_ref().map(|service| format!("point service/{} to the pods of service/{}", service.name, service.to));
+        let settings = spec.settings.iter().map(|setting| format!("set {}", setting.at));
         let restart = spec.restart.iter().map(|workload| format!("restart {workload}"));
-        service.into_iter().chain(restart).collect::<Vec<_>>().join(", ")
+        service.into_iter().chain(settings).chain(restart).collect::<Vec<_>>().join(", ")
     }
 
     fn stop_takes_back(&self) -> bool {
@@ -67,13 +69,10 @@ impl Step for Switch {
 
     async fn act(&self, run: &Run) -> Result<String> {
         let spec = &self.0.spec;
-        if run.memory.recall::<Written>(WRITTEN)?.is_none() {
-            let open = self.0.open(run).await?;
-            run.memory.keep(WRITTEN, &written(&*open.target).await?)?;
-        }
         if let Some(service) = &spec.service {
             point(run, service, &service.after).await?;
         }
+        setting::set(&self.0, run).await?;
         self.restart(run, &run.id).await?;
         let source = self.0.open(run).await?.source;
         self.end_sessions(run, &source, "source").await
@@ -103,6 +102,7 @@ impl Step for Switch {
         if let Some(service) = &self.0.spec.service {
             point(run, service, &service.before).await?;
         }
+        setting::reset(&self.0, run).await?;
         self.restart(run, &format!("{}-back", run.id)).await?;
         let target = self.0.open(run).await?.target;
         self.end_sessions(run, &target, "target").await
