@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use futures::try_join;
 use serde::Deserialize;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use super::baseline::{Baseline, Known, eligible, moment, old};
 use super::compare::Sides;
@@ -33,6 +33,8 @@ const MOST_KEYS: usize = 100_000;
 /// Looks at what is in doubt, and the time between two.
 const LOOKS: usize = 4;
 const PAUSE: Duration = Duration::from_secs(1);
+/// How long it is waited for what is on its way.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// How a baseline is taken.
 pub struct Settling<'a> {
@@ -94,14 +96,16 @@ impl Settling<'_> {
             told(at + 1, of, &here.name);
             looked.extend(self.once(Sides { source, target, here, there }).await?);
         }
-        for _ in 1..LOOKS {
-            if looked.iter().all(|table| table.doubtful.is_empty()) {
-                break;
-            }
+        let (begun, mut looks) = (Instant::now(), 1);
+        while looks < LOOKS && looked.iter().any(|table| !table.doubtful.is_empty()) {
             if let Some(canary) = &self.canary {
                 canary.push(source).await?;
             }
             sleep(PAUSE).await;
+            // A look counts when what it looks for can have come.
+            let applied = applied(target, self.origin).await?;
+            let has_come = looked.iter().all(|table| applied >= Some(table.since));
+            looks += usize::from(has_come || begun.elapsed() > PATIENCE);
             for table in &mut looked {
                 self.again(table).await?;
             }
