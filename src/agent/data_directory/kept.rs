@@ -2,9 +2,9 @@
 //! was then. The note comes last and goes first: with it the folder is whole. What belongs to the data directory's owner stays
 //! readable for it, as a base backup must be able to take everything along.
 
-use std::fs::{self, DirBuilder, OpenOptions};
+use std::fs::{self, DirBuilder};
 use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use dbmig_wire::{Control, Copy, DataDirectory, ErrorKind};
@@ -14,7 +14,7 @@ use super::{AUTO_CONF, RECOVERY_CONF, RECOVERY_SIGNAL, STANDBY_SIGNAL, newest_hi
 use super::{SIGNAL_FILES, content, is_there, open};
 use crate::die;
 use crate::error::{Explain, Result, fail};
-use crate::file::{carry, copy, lacking, own, remove_with_left_behind, sync_folder};
+use crate::file::{carry, copy, lacking, new_part, own, put_in_place, remove_with_left_behind, sync_folder};
 use crate::report::Report;
 
 /// Name of the note in the folder.

@@ -7,14 +7,15 @@ use clap::builder::NonEmptyStringValueParser;
 
 use super::duration;
 use super::output::FormatArg;
+use crate::cluster::setting::Setting;
 use crate::replication::Verify;
 
 /// Cut over to the new PostgreSQL: stop writers, prove that everything has arrived, end pgcopydb, switch the application
 ///
 /// For a Job that runs `pgcopydb clone --follow` with PGCOPYDB_SOURCE_PGURI and PGCOPYDB_TARGET_PGURI. Looks whether all is
-/// copied and followed, shows what it will do and asks. Then it takes the writers' rights (the SQL of readonly.sql in the
-/// Job's pod, or --revoke), waits for open transactions, sends a row of its own through, compares both sides, and only then
-/// tells pgcopydb where to end. Until the application is switched, whatever goes wrong gives the rights back; as long as
+/// copied and followed, shows what it will do and asks. Then it compares both sides while writers still write, takes the
+/// writers' rights (the SQL of readonly.sql in the Job's pod, or --revoke), waits for open transactions, sends a row of its own
+/// through, compares what was written since, and only then tells pgcopydb where to end. Until the application is switched, whatever goes wrong gives the rights back; as long as
 /// pgcopydb has not been told to end, following goes on.
 #[derive(clap::Args, Clone)]
 #[command(after_long_help = "\
@@ -27,6 +28,9 @@ Examples:
 
   # Stop two roles from writing instead, and point a Service at the new server
   kubectl dbmig finish job/db-upgrade --revoke app,anon --switch-service svc/db --to svc/pg17
+
+  # Applications that have their URI from a Secret
+  kubectl dbmig finish job/db-upgrade --set-secret secret/app:DATABASE_URL=secret/pg17:uri --restart deploy/app
 
   # A large database: compare the number of rows and the newest ones, and take everything back after five minutes
   kubectl dbmig finish job/db-upgrade --verify sample --max-downtime 5m")]
@@ -68,6 +72,10 @@ pub struct Args {
     /// Where --switch-service points to: the pods of another Service
     #[arg(long, value_name = "svc/NAME", requires = "switch_service", help_heading = "Switching")]
     pub to: Option<String>,
+    /// Give this key of a Secret the value that another one has; the value itself is never typed or shown. What reads it sees it after a
+    /// restart
+    #[arg(long, value_name = "secret/NAME:KEY=secret/NAME:KEY", value_delimiter = ',', help_heading = "Switching")]
+    pub set_secret: Vec<Setting>,
     /// Name of pgcopydb's replication slot on the source
     #[arg(long, value_name = "NAME", default_value = "pgcopydb", help_heading = "pgcopydb")]
     pub slot_name: String,

@@ -1,21 +1,15 @@
 //! A pod that nothing owns: its spec is kept in a Secret of ours while it is away, because environment values in it may be secret.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
-use k8s_openapi::ByteString;
-use k8s_openapi::api::core::v1::{Pod, Secret};
-use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams, Preconditions};
-use serde_json::json;
+use k8s_openapi::api::core::v1::Pod;
+use kube::api::{Api, DeleteParams, PostParams, Preconditions};
 
 use super::Cluster;
-use super::MANAGED_BY;
 use super::error::translate;
+use super::vault::{Entry, SECRET};
 use super::workload::Workload;
 use crate::failure::{Failure, Result};
-
-/// One Secret per namespace: a Role can allow `get` on this one name.
-pub const SECRET: &str = "kubectl-dbmig";
 
 /// How often, a second apart, the name of a deleted pod is looked at before it counts as taken.
 const DELETION_LOOKS: u32 = 120;
@@ -38,13 +32,14 @@ pub async fn save_and_delete(cluster: &Cluster, namespace: &str, workload: &Work
     let pods: Api<Pod> = Api::namespaced(cluster.client.clone(), namespace);
     let found = pods.get_opt(&workload.name).await.map_err(|error| translate(&error, &format!("read {workload}")))?;
     let Some(pod) = found else { return Ok(()) };
-    if saved(cluster, namespace, id).await?.is_none() {
+    let kept = entry(cluster, namespace, id);
+    if kept.kept::<Pod>().await?.is_none() {
         if pod.metadata.uid.as_deref() != Some(uid) {
             return Err(
                 Failure::failed(format!("{workload} was deleted and created again since this operation began")).take_back()
             );
         }
-        save(cluster, namespace, id, &pod).await?;
+        kept.keep(&as_created(&pod)).await?;
     }
     let only_this = Preconditions { uid: pod.metadata.uid.clone(), resource_version: None };
     match pods.delete(&workload.name, &DeleteParams { preconditions: Some(only_this), ..DeleteParams::default() }).await {
@@ -63,7 +58,7 @@ pub async fn restore(cluster: &Cluster, namespace: &str, workload: &Workload, id
     if let Some(uid) = uid(cluster, namespace, &workload.name).await? {
         return Ok(uid);
     }
-    let pod = saved(cluster, namespace, id).await?.ok_or_else(|| {
+    let pod: Pod = entry(cluster, namespace, id).kept().await?.ok_or_else(|| {
         Failure::failed(format!("cannot create {workload} again: its saved spec is not in secret/{SECRET}"))
             .next(format!("kubectl get secret {SECRET} -n {namespace} -o yaml"))
     })?;
@@ -87,44 +82,11 @@ pub async fn restore(cluster: &Cluster, namespace: &str, workload: &Workload, id
 /// # Errors
 /// When the API server refuses.
 pub async fn forget(cluster: &Cluster, namespace: &str, id: &str) -> Result<()> {
-    let secrets = secrets(cluster, namespace);
-    let patch = json!({"data": {key(id): null}});
-    match secrets.patch(SECRET, &PatchParams::default(), &Patch::Merge(&patch)).await {
-        Ok(left) if left.data.as_ref().is_none_or(BTreeMap::is_empty) => {
-            let only_this = Preconditions { uid: left.metadata.uid, resource_version: left.metadata.resource_version };
-            let _ = secrets.delete(SECRET, &DeleteParams { preconditions: Some(only_this), ..DeleteParams::default() }).await;
-            Ok(())
-        }
-        Ok(_) => Ok(()),
-        Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
-        Err(error) => Err(translate(&error, &format!("tidy up secret/{SECRET}"))),
-    }
+    entry(cluster, namespace, id).forget().await
 }
 
-async fn saved(cluster: &Cluster, namespace: &str, id: &str) -> Result<Option<Pod>> {
-    let secret =
-        secrets(cluster, namespace).get_opt(SECRET).await.map_err(|error| translate(&error, &format!("read secret/{SECRET}")))?;
-    let Some(bytes) = secret.and_then(|secret| secret.data).and_then(|mut data| data.remove(&key(id))) else { return Ok(None) };
-    serde_json::from_slice(&bytes.0)
-        .map(Some)
-        .map_err(|error| Failure::failed(format!("the pod saved in secret/{SECRET} can't be read: {error}")))
-}
-
-async fn save(cluster: &Cluster, namespace: &str, id: &str, pod: &Pod) -> Result<()> {
-    let bytes =
-        serde_json::to_vec(&as_created(pod)).map_err(|error| Failure::failed(format!("cannot save the pod's spec: {error}")))?;
-    let data = BTreeMap::from([(key(id), ByteString(bytes))]);
-    let mut secret = Secret { data: Some(data.clone()), ..Secret::default() };
-    secret.metadata.name = Some(SECRET.to_owned());
-    secret.metadata.labels = Some([("app.kubernetes.io/managed-by".to_owned(), MANAGED_BY.to_owned())].into());
-    let secrets = secrets(cluster, namespace);
-    let outcome = match secrets.create(&PostParams::default(), &secret).await {
-        Err(kube::Error::Api(status)) if status.code == 409 => {
-            secrets.patch(SECRET, &PatchParams::default(), &Patch::Merge(&Secret { data: Some(data), ..Secret::default() })).await
-        }
-        outcome => outcome,
-    };
-    outcome.map(drop).map_err(|error| translate(&error, &format!("save the pod's spec in secret/{SECRET}")))
+fn entry(cluster: &Cluster, namespace: &str, id: &str) -> Entry {
+    Entry::of(cluster, namespace, id, "pod")
 }
 
 /// The pod as somebody would create it: without what the cluster added.
@@ -144,12 +106,4 @@ fn as_created(pod: &Pod) -> Pod {
     created.metadata.labels.clone_from(&pod.metadata.labels);
     created.metadata.annotations.clone_from(&pod.metadata.annotations);
     created
-}
-
-fn secrets(cluster: &Cluster, namespace: &str) -> Api<Secret> {
-    Api::namespaced(cluster.client.clone(), namespace)
-}
-
-fn key(id: &str) -> String {
-    format!("{id}.pod.json")
 }

@@ -62,6 +62,11 @@ impl Pair {
         (self.locations.0.location.to_string(), self.locations.1.location.to_string())
     }
 
+    /// Where the source's data is, whoever logs in.
+    pub(super) fn source_place(&self) -> String {
+        self.locations.0.location.place()
+    }
+
     /// Where our binary is.
     pub(super) fn seat(&self) -> &Seat {
         &self.seat

@@ -145,6 +145,18 @@ pub enum End {
 }
 
 impl Postgres {
+    /// As [`Database::query`], with settings (`SET LOCAL …; SET LOCAL …`) that hold for this statement alone.
+    ///
+    /// # Errors
+    /// As [`Database::query`].
+    pub async fn ask(&self, settings: &str, sql: &str) -> Result<Vec<Vec<Value>>> {
+        let found = self.within("ask", 1, self.read(settings, sql)).await;
+        if found.is_err() {
+            self.taken_back().await;
+        }
+        found
+    }
+
     /// Runs a script in one transaction, and one reading statement after it in the same. The script must not end it.
     ///
     /// # Errors
@@ -165,7 +177,7 @@ impl Postgres {
 
     async fn script(&self, script: &str, question: &str, end: End, permanent: &AtomicBool) -> Result<Vec<Vec<Value>>> {
         let mut left_open = self.left_open.lock().await;
-        self.begin("READ WRITE", &mut left_open, "change").await?;
+        self.begin("READ WRITE", "", &mut left_open, "change").await?;
         self.run("change", script).await?;
         let statement = self.client.prepare(question).await.map_err(|error| self.failure("ask", &error))?;
         let types: Vec<Type> = statement.columns().iter().map(|column| column.type_().clone()).collect();
@@ -191,14 +203,14 @@ impl Postgres {
         self.client.batch_execute(sql).await.map_err(|error| self.failure(doing, &error))
     }
 
-    async fn begin(&self, how: &str, left_open: &mut bool, doing: &str) -> Result<()> {
+    async fn begin(&self, how: &str, settings: &str, left_open: &mut bool, doing: &str) -> Result<()> {
         if *left_open {
             self.run(doing, "ROLLBACK").await?;
         }
         *left_open = true;
         let Limits { statement, lock } = self.limits;
         let begin = format!(
-            "BEGIN {how}; SET LOCAL statement_timeout = {}; SET LOCAL lock_timeout = {}",
+            "BEGIN {how}; SET LOCAL statement_timeout = {}; SET LOCAL lock_timeout = {}; {settings}",
             statement.as_millis(),
             lock.as_millis()
         );
@@ -213,9 +225,9 @@ impl Postgres {
         })
     }
 
-    async fn read(&self, sql: &str) -> Result<Vec<Vec<Value>>> {
+    async fn read(&self, settings: &str, sql: &str) -> Result<Vec<Vec<Value>>> {
         let mut left_open = self.left_open.lock().await;
-        let begin = self.begin("ISOLATION LEVEL REPEATABLE READ, READ ONLY", &mut left_open, "ask");
+        let begin = self.begin("ISOLATION LEVEL REPEATABLE READ, READ ONLY", settings, &mut left_open, "ask");
         // It refuses more than one statement, and tells the columns' types. Sent along with the beginning: the way is long.
         // Gone before the transaction is: a pooler may give the next one to another server process.
         let types: Vec<Type> = {
@@ -245,7 +257,7 @@ impl Postgres {
 
     async fn write(&self, changes: &[Change], permanent: &AtomicBool) -> Result<()> {
         let mut left_open = self.left_open.lock().await;
-        self.begin("READ WRITE", &mut left_open, "change").await?;
+        self.begin("READ WRITE", "", &mut left_open, "change").await?;
         for change in changes {
             let said = self.client.simple_query(&change.sql).await.map_err(|error| self.failure("change", &error))?;
             let counts = said.into_iter().filter_map(|message| match message {
@@ -278,11 +290,7 @@ impl Database for Postgres {
     }
 
     async fn query(&self, sql: &str) -> Result<Vec<Vec<Value>>> {
-        let found = self.within("ask", 1, self.read(sql)).await;
-        if found.is_err() {
-            self.taken_back().await;
-        }
-        found
+        self.ask("", sql).await
     }
 
     async fn change(&self, changes: &[Change]) -> Result<()> {

@@ -62,6 +62,21 @@ impl Canary<'_> {
         source.transact(&script, "SELECT 1", End::Commit).await.map(|_| ())
     }
 
+    /// Writes a row to each server and waits until that is on its disk: everything before it is, then, and no crash takes a
+    /// transaction's number back that was given out before.
+    ///
+    /// # Errors
+    /// As [`Database::change`].
+    pub async fn seal(&self, source: &Postgres, target: &Postgres) -> Result<()> {
+        // Never the same one: the source's is on its way to the target, and would stop all following there.
+        for (side, name) in [(source, "sealed"), (target, "sealed-here")] {
+            let row = self.row(name);
+            let insert = format!("INSERT INTO {SCHEMA}.canary (id) SELECT '{row}-' || clock_timestamp()");
+            side.transact(&format!("SET LOCAL synchronous_commit = on; {insert}"), "SELECT 1", End::Commit).await?;
+        }
+        Ok(())
+    }
+
     /// The row is on the target.
     ///
     /// # Errors

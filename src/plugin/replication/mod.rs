@@ -15,7 +15,7 @@ mod work;
 mod written;
 
 pub use canary::Canary;
-pub use content::{Difference, Proof, Table, Verify, compare, tables};
+pub use content::{Baseline, Difference, Proof, Settling, Table, Verify, compare, tables};
 pub use decoding::{Decoding, decoding};
 pub use lsn::Lsn;
 pub use pgcopydb::{Copier, SLOT, SOURCE, Sentinel, TARGET, connect};

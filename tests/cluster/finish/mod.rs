@@ -1,6 +1,9 @@
 //! `finish`: the seed's Job as it is, while a writer writes.
 
 mod faults;
+mod left;
+mod proof;
+mod setting;
 
 use rustix::process::Signal;
 
@@ -170,7 +173,7 @@ async fn what_goes_wrong_before_the_switch_is_taken_back_and_following_goes_on()
 
     // The plugin dies while writers are stopped, and somebody deletes the Job: what the record has of it leads to both servers.
     let mut running = Running::start(space.dbmig_command(&["finish", "job/db-upgrade", "--yes", "--max-downtime", "10m"]));
-    running.reaches(4, STEPS);
+    running.reaches(5, STEPS);
     running.signal(Signal::STOP);
     assert!(!may_write(&moving, Side::Source));
     space.kubectl(&["delete", "job", "db-upgrade", "--cascade=foreground"]);
@@ -181,9 +184,9 @@ async fn what_goes_wrong_before_the_switch_is_taken_back_and_following_goes_on()
 }
 
 /// Steps of a cut-over that switches nothing.
-const STEPS: usize = 11;
+const STEPS: usize = 12;
 /// The step that waits until pgcopydb has ended: nobody follows any more after it.
-const ENDED: usize = 7;
+const ENDED: usize = 8;
 
 /// The plugin is killed at each step: undone as long as following can go on, then taken up again and again until it is done.
 #[tokio::test(flavor = "multi_thread")]
@@ -195,7 +198,7 @@ async fn a_plugin_that_is_killed_at_any_step_is_undone_or_resumed() {
     let begun = || Running::start(space.dbmig_command(&["finish", "job/db-upgrade", "--yes", "--max-downtime", "10m"]));
     let taken_up = |verb: &str| Running::start(space.dbmig_command(&[verb, &last(&space), "--yes"]));
 
-    for step in [2, 3, 5, 6] {
+    for step in [1, 3, 4, 6, 7] {
         let mut running = begun();
         running.reaches(step, STEPS);
         running.kill();
@@ -205,7 +208,7 @@ async fn a_plugin_that_is_killed_at_any_step_is_undone_or_resumed() {
         moving.follows();
     }
     let mut running = begun();
-    for step in [4, ENDED, 9, 10] {
+    for step in [3, 5, ENDED, 10, 11] {
         running.reaches(step, STEPS);
         running.kill();
         running = taken_up("resume");
@@ -228,7 +231,7 @@ async fn who_is_interrupted_and_what_crashes_leaves_writers_their_rights() {
     let begun = || Running::start(space.dbmig_command(&["finish", "job/db-upgrade", "--yes", "--max-downtime", "60s"]));
 
     let mut running = begun();
-    running.reaches(3, STEPS);
+    running.reaches(4, STEPS);
     running.interrupt();
     let ended = running.ends();
     assert_eq!(ended.code, 130, "{}", ended.stderr);
@@ -237,7 +240,7 @@ async fn who_is_interrupted_and_what_crashes_leaves_writers_their_rights() {
 
     // The target dies while our row is on its way: pgcopydb does not get over that.
     let mut running = begun();
-    running.reaches(4, STEPS);
+    running.reaches(5, STEPS);
     moving.crash(Side::Target);
     let ended = running.ends();
     if ended.code == 8 {

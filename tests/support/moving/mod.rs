@@ -117,6 +117,22 @@ impl<'a> Moving<'a> {
         is_there
     }
 
+    /// Removes the Job and whatever it has made, so that it can begin once more.
+    pub(crate) fn no_job(&self) -> &Self {
+        self.space.kubectl(&["delete", "job", "db-upgrade", "--cascade=foreground", "--grace-period=1"]);
+        self.space.wait_for("its slot can be dropped", || {
+            self.try_sql(Side::Source, "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots").code == 0
+        });
+        self.space.wait_for("the target is as it was", || {
+            let sql = "SELECT pg_replication_origin_drop(roname) FROM pg_replication_origin; \
+                       SELECT lo_unlink(oid) FROM pg_largeobject_metadata; DROP SCHEMA IF EXISTS api, kubectl_dbmig, pgcopydb CASCADE";
+            self.try_sql(Side::Target, sql).code == 0
+        });
+        // 0.18 makes a publication.
+        self.sql(Side::Source, "DROP PUBLICATION IF EXISTS pgcopydb; DROP SCHEMA IF EXISTS kubectl_dbmig, pgcopydb CASCADE");
+        self
+    }
+
     /// Other SQL in place of the seed's `readonly.sql`, as the pod sees it once kubelet has written it there.
     pub(crate) fn readonly(&self, sql: &str) -> &Self {
         let patch = json!({"data": {"readonly.sql": sql}}).to_string();

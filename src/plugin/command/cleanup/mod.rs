@@ -14,6 +14,7 @@ use serde::de::DeserializeOwned;
 
 use self::judge::Known;
 use super::Context;
+use super::finish;
 use super::session::{self, Session};
 use crate::cli::cleanup::Args;
 use crate::cluster::access::{self, Need};
@@ -81,13 +82,16 @@ struct Leftover {
     created: Option<Timestamp>,
     #[serde(skip)]
     seen: Preconditions,
+    /// The operation that has kept values of before in the Secret of ours.
+    #[serde(skip)]
+    kept_by: Option<String>,
 }
 
 impl Leftover {
     fn new(kind: &'static str, object: &impl kube::ResourceExt, why: String) -> Self {
         let created = object.creation_timestamp().map(|time| time.0);
         let seen = Preconditions { uid: object.uid(), resource_version: object.resource_version() };
-        Self { kind, name: object.name_any(), why, created, seen }
+        Self { kind, name: object.name_any(), why, created, seen, kept_by: None }
     }
 }
 
@@ -108,7 +112,11 @@ async fn find(session: &Session, args: &Args) -> Result<Vec<Leftover>> {
     items.extend(copies(session, &known).await?);
     let maps = all::<ConfigMap>(session, "configmaps").await?;
     // What is attached to a record goes with it.
-    let of_record = |map: &ConfigMap| Some(Leftover::new("configmap", map, known.record(&Store::read(map).ok()?)?));
+    let of_record = |map: &ConfigMap| {
+        let record = Store::read(map).ok()?;
+        let leftover = Leftover::new("configmap", map, known.record(&record)?);
+        Some(Leftover { kept_by: record.memory.contains_key(finish::KEPT).then_some(record.id), ..leftover })
+    };
     items.extend(maps.iter().filter_map(of_record));
     Ok(items)
 }
@@ -153,6 +161,10 @@ where
 
 /// Removes it, if it is still as it was seen; whether it was.
 async fn remove(session: &Session, item: &Leftover) -> Result<bool> {
+    // Before the record, which tells of it.
+    if let Some(id) = &item.kept_by {
+        finish::entry_of(&session.cluster, &session.cluster.namespace, id).forget().await?;
+    }
     match item.kind {
         "job" => delete::<Job>(session, item).await,
         "pod" => delete::<Pod>(session, item).await,

@@ -2,9 +2,6 @@
 
 use std::sync::Arc;
 
-use k8s_openapi::api::core::v1::Service as Object;
-use kube::Api;
-use serde_json::json;
 use tokio::time::Instant;
 
 use super::desk::{Desk, copier, exit_code};
@@ -12,8 +9,9 @@ use super::preview::Preview;
 use super::spec::{Scaled, Service, Spec};
 use crate::cli::finish::Args;
 use crate::cluster::Cluster;
-use crate::cluster::error::translate;
 use crate::cluster::kind::{TargetRef, service_name};
+use crate::cluster::service::pointing;
+use crate::cluster::setting::{Bound, Setting};
 use crate::cluster::target::Target;
 use crate::cluster::twin::kept;
 use crate::cluster::workload::Workload;
@@ -21,8 +19,11 @@ use crate::command::pair::Pair;
 use crate::command::session::Session;
 use crate::database::postgres::End;
 use crate::database::text_of;
+use crate::database::url::Location;
 use crate::failure::{Failure, Result};
-use crate::replication::{self, Freeze, Sentinel, Slot, Table, Verify, Writer, compare, differences, tables};
+use crate::replication::{
+    self, Difference, Freeze, Sentinel, Settling, Slot, Table, Verify, Writer, compare, differences, tables,
+};
 use crate::ui::human::{bytes, harmless};
 
 /// Where the Job of the db-upgrade component has its SQL.
@@ -37,6 +38,14 @@ pub(super) struct Look<'a> {
     open: Pair,
 }
 
+/// A comparison that was tried.
+pub(super) struct Rehearsal {
+    /// Seconds for which writers would wait for it.
+    pub(super) seconds: f64,
+    /// What is wrong on the target already.
+    pub(super) wrong: Vec<Difference>,
+}
+
 /// What was found out; nothing of it was changed.
 pub(super) struct Facts {
     pub(super) sentinel: Sentinel,
@@ -47,11 +56,13 @@ pub(super) struct Facts {
     pub(super) still: Vec<(String, String)>,
     /// What there is to know of this version of pgcopydb.
     pub(super) caveat: Option<String>,
+    /// What there is to know of settings that are to be changed.
+    pub(super) settings: Vec<String>,
     /// Tables whose changes can't be carried over by key.
     pub(super) unidentified: Vec<String>,
     pub(super) tables: usize,
-    /// Seconds that the comparison takes, measured for a dry run.
-    pub(super) comparison: Option<f64>,
+    /// What the comparison would be, measured for a dry run.
+    pub(super) rehearsal: Option<Rehearsal>,
 }
 
 impl<'a> Look<'a> {
@@ -142,6 +153,7 @@ impl<'a> Look<'a> {
             timeout: args.timeout.as_secs(),
             restart: named(cluster, &args.restart).await?,
             service: self.service(args).await?,
+            settings: args.set_secret.clone(),
         })
     }
 
@@ -166,8 +178,9 @@ impl<'a> Look<'a> {
     async fn service(&self, args: &Args) -> Result<Option<Service>> {
         let (Some(from), Some(to)) = (&args.switch_service, &args.to) else { return Ok(None) };
         let (name, to) = (service_name(from)?, service_name(to)?);
-        let before = self.pointing(&name).await?;
-        let after = self.pointing(&to).await?;
+        let (cluster, namespace) = (&self.session.cluster, &self.target.namespace);
+        let before = pointing(cluster, namespace, &name).await?;
+        let after = pointing(cluster, namespace, &to).await?;
         if before == after {
             return Err(Failure::refused(format!("service/{name} points to the pods of service/{to} already"))
                 .state("nothing was changed"));
@@ -175,19 +188,40 @@ impl<'a> Look<'a> {
         Ok(Some(Service { name, to, before, after }))
     }
 
-    /// What decides which pods or host a Service leads to.
-    async fn pointing(&self, name: &str) -> Result<serde_json::Value> {
-        let services: Api<Object> = Api::namespaced(self.session.cluster.client.clone(), &self.target.namespace);
-        let found = services
-            .get(name)
-            .await
-            .map_err(|error| translate(&error, &format!("read service/{name}")).state("nothing was changed"))?;
-        let spec = found.spec.unwrap_or_default();
-        if spec.external_name.is_none() && spec.selector.as_ref().is_none_or(std::collections::BTreeMap::is_empty) {
-            return Err(Failure::refused(format!("service/{name} has no selector: its endpoints are somebody else's work"))
-                .state("nothing was changed"));
+    /// What stands in the way of settings that are to be changed, or is to be said of them. Their values are not told.
+    async fn settings(&self, args: &Args) -> Result<Vec<String>> {
+        let (cluster, namespace) = (&self.session.cluster, &self.target.namespace);
+        let refused = |message: String| Failure::refused(message).state("nothing was changed");
+        let mut warnings = Vec::new();
+        for Setting { at, from } in &args.set_secret {
+            let found = at.look(cluster, namespace).await?;
+            let Some(value) = from.look(cluster, namespace).await?.value else {
+                return Err(refused(format!("{from} is not there")));
+            };
+            if found.value.as_ref() == Some(&value) {
+                return Err(refused(format!("{at} has the value of {from} already")));
+            }
+            match found.bound {
+                Bound::Immutable => return Err(refused(format!("secret/{} is immutable", at.name))),
+                Bound::Owned(owner) => {
+                    warnings.push(format!("secret/{} belongs to {owner}, which may set {} back", at.name, at.key));
+                }
+                Bound::Free => {}
+            }
+            if found.value.is_none() {
+                warnings.push(format!("secret/{} has no key {} yet", at.name, at.key));
+            }
+            let leads = std::str::from_utf8(&value.0).ok().and_then(|text| Location::parse(text.trim()).ok());
+            if let Some(leads) = leads
+                && leads.place() == self.open.source_place()
+            {
+                return Err(refused(format!("{from} leads to the source")).fact(leads.to_string()));
+            }
         }
-        Ok(json!({"type": spec.type_, "selector": spec.selector, "externalName": spec.external_name}))
+        if !args.set_secret.is_empty() && args.restart.is_empty() {
+            warnings.push("what has its settings from a Secret sees new ones when it starts: --restart".to_owned());
+        }
+        Ok(warnings)
     }
 
     async fn facts(&self, args: &Args, spec: &Spec) -> Result<Facts> {
@@ -246,7 +280,7 @@ impl<'a> Look<'a> {
         let seconds = comparison(&tables, args.verify);
         if seconds > spec.max_downtime && !args.dry_run {
             return Err(refused(format!(
-                "to compare every row would take about {seconds} s, longer than writes may be refused (--max-downtime)"
+                "to compare the tables that have no key would take about {seconds} s, longer than writes may be refused (--max-downtime)"
             ))
             .next("kubectl dbmig finish … --dry-run measures it")
             .next("--verify sample, or a longer --max-downtime"));
@@ -254,7 +288,7 @@ impl<'a> Look<'a> {
         let still = replication::still_allowed(source, &spec.script).await?;
         Ok(Facts {
             unidentified: unidentified.map(|table| table.name.clone()).collect(),
-            comparison: if args.dry_run { Some(self.rehearse(args).await?) } else { None },
+            rehearsal: if args.dry_run { Some(self.rehearse(args).await?) } else { None },
             tables: tables.len(),
             sentinel,
             slot,
@@ -262,25 +296,31 @@ impl<'a> Look<'a> {
             writers,
             still,
             caveat: self.caveat.clone(),
+            settings: self.settings(args).await?,
         })
     }
 
-    /// How many seconds the comparison takes. What it finds means nothing while writers write.
-    async fn rehearse(&self, args: &Args) -> Result<f64> {
+    /// How many seconds the comparison takes. What it finds then means nothing while writers write.
+    async fn rehearse(&self, args: &Args) -> Result<Rehearsal> {
         let (source, target) = self.open.patient().await?;
+        let (baseline, wrong) = if args.verify == Verify::Full {
+            Settling { source: &source, target: &target, origin: &args.origin, canary: None }.take(|_, _, _| ()).await?
+        } else {
+            (None, Vec::new())
+        };
         let begun = Instant::now();
-        compare(&source, &target, args.verify, |_, _, _| ()).await?;
-        Ok(begun.elapsed().as_secs_f64())
+        compare(&source, &target, args.verify, baseline.as_ref(), |_, _, _| ()).await?;
+        Ok(Rehearsal { seconds: begun.elapsed().as_secs_f64(), wrong })
     }
 }
 
 /// Bytes of a table that are compared in a second, on the safe side.
 const COMPARED_A_SECOND: u64 = 50 << 20;
 
-/// Seconds that a comparison takes at least.
+/// Seconds that a comparison takes at least: of what can't be compared before writers are stopped.
 fn comparison(tables: &[Table], verify: Verify) -> u64 {
     match verify {
-        Verify::Full => tables.iter().map(|table| table.bytes).sum::<u64>() / COMPARED_A_SECOND,
+        Verify::Full => tables.iter().filter(|table| !table.settles()).map(|table| table.bytes).sum::<u64>() / COMPARED_A_SECOND,
         Verify::None | Verify::Counts | Verify::Sample => 0,
     }
 }

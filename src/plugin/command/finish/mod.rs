@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 pub(super) use self::desk::Desk;
 use self::look::Look;
+pub(super) use self::step::setting::{KEPT, entry_of};
 pub(super) use self::step::steps;
 use super::Context;
 use super::operation::{self, Start};

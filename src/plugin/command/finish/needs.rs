@@ -1,7 +1,9 @@
-//! The rights that a cut-over uses; `plugin-manifest/move.yaml` grants the same ones.
+//! The rights that a cut-over uses; `plugin-manifest/move.yaml` and `move-secret.yaml` grant the same ones.
 
 use super::Args;
 use crate::cluster::access::Need;
+use crate::cluster::setting::Setting;
+use crate::cluster::vault::SECRET;
 use crate::command::vacuum::needs::Rule;
 
 /// Name of the Role that is proposed when rights are missing.
@@ -35,5 +37,14 @@ pub(super) fn of(namespace: &str, args: &Args) -> Vec<Need> {
     if args.switch_service.is_some() {
         rules.push(("", "services", &["get", "patch"]));
     }
-    Need::each(namespace, rules)
+    let mut needs = Need::each(namespace, rules);
+    let secret = |name: &str, verb| Need::new(namespace, "", "secrets", verb).named(name);
+    for Setting { at, from } in &args.set_secret {
+        needs.extend([secret(&at.name, "get"), secret(&at.name, "patch"), secret(&from.name, "get")]);
+    }
+    if !args.set_secret.is_empty() && !args.dry_run {
+        needs.push(Need::new(namespace, "", "secrets", "create"));
+        needs.extend(["get", "patch", "delete"].map(|verb| secret(SECRET, verb)));
+    }
+    needs
 }

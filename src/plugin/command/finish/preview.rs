@@ -44,7 +44,7 @@ impl Preview<'_> {
     /// Seconds for which writes would be refused, as far as that can be known before.
     fn seconds(&self) -> Option<f64> {
         let open = self.facts.writers.iter().map(|writer| writer.seconds).fold(0.0, f64::max);
-        self.facts.comparison.map(|comparison| open + comparison + OTHER_SECONDS)
+        self.facts.rehearsal.as_ref().map(|rehearsal| open + rehearsal.seconds + OTHER_SECONDS)
     }
 
     fn lines(&self) -> Vec<String> {
@@ -68,17 +68,15 @@ impl Preview<'_> {
             ));
         }
         lines.push(format!("  proof: a row of our own goes through; {}; sequences are moved on", how(spec.verify, facts.tables)));
-        lines.push(match (&spec.service, spec.restart.as_slice()) {
-            (None, []) => {
-                "  switch: nothing; you point the application to the new server afterwards (--restart, --switch-service)"
-                    .to_owned()
-            }
-            (service, restart) => {
-                let service =
-                    service.as_ref().map(|service| format!("service/{} gets the pods of service/{}", service.name, service.to));
-                let restart = restart.iter().map(|workload| format!("{workload} is restarted"));
-                format!("  switch: {}", service.into_iter().chain(restart).collect::<Vec<_>>().join(", "))
-            }
+        lines.push(if spec.switches() {
+            let service =
+                spec.service.iter().map(|service| format!("service/{} gets the pods of service/{}", service.name, service.to));
+            let settings = spec.settings.iter().map(ToString::to_string);
+            let restart = spec.restart.iter().map(|workload| format!("{workload} is restarted"));
+            format!("  switch: {}", service.chain(settings).chain(restart).collect::<Vec<_>>().join(", "))
+        } else {
+            "  switch: nothing; you point the application to the new server afterwards (--restart, --switch-service, --set-secret)"
+                .to_owned()
         });
         lines.push(match self.seconds() {
             Some(seconds) => format!(
@@ -95,7 +93,7 @@ impl Preview<'_> {
     }
 
     fn warnings(&self) -> Vec<String> {
-        let Facts { still, unidentified, writers, freeze, caveat, .. } = self.facts;
+        let Facts { still, unidentified, writers, freeze, caveat, rehearsal, settings, .. } = self.facts;
         let mut warnings: Vec<String> = caveat.iter().cloned().collect();
         if !still.is_empty() {
             let (role, table) = &still[0];
@@ -112,6 +110,9 @@ impl Preview<'_> {
                 unidentified.join(", ")
             ));
         }
+        warnings.extend(settings.iter().cloned());
+        let wrong = rehearsal.iter().flat_map(|rehearsal| &rehearsal.wrong);
+        warnings.extend(wrong.map(|difference| format!("the target is wrong already: {difference}")));
         let long = writers.iter().filter(|writer| writer.seconds > 5.0);
         warnings.extend(long.map(|writer| format!("it will be waited for: {}", writer.in_words())));
         warnings
@@ -127,7 +128,7 @@ fn how(verify: Verify, tables: usize) -> String {
         Verify::None => "nothing is compared (--verify none)".to_owned(),
         Verify::Counts => format!("the rows of {tables} tables are counted on both sides"),
         Verify::Sample => format!("the rows of {tables} tables are counted, and the newest of each compared"),
-        Verify::Full => format!("every row of {tables} tables is compared"),
+        Verify::Full => format!("every row of {tables} tables is compared, most of them before writers are stopped"),
     }
 }
 

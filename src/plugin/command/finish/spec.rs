@@ -5,6 +5,7 @@ use std::time::Duration;
 use k8s_openapi::api::core::v1::Pod;
 use serde::{Deserialize, Serialize};
 
+use crate::cluster::setting::Setting;
 use crate::cluster::workload::Workload;
 use crate::replication::Verify;
 
@@ -45,6 +46,9 @@ pub(super) struct Spec {
     pub(super) restart: Vec<Workload>,
     /// A Service that is pointed elsewhere.
     pub(super) service: Option<Service>,
+    /// Settings that get the value of others.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) settings: Vec<Setting>,
 }
 
 /// A workload that is scaled down while the cut-over lasts.
@@ -84,6 +88,6 @@ impl Spec {
 
     /// The application is switched by this operation, and not by somebody afterwards.
     pub(super) fn switches(&self) -> bool {
-        !self.restart.is_empty() || self.service.is_some()
+        !self.restart.is_empty() || self.service.is_some() || !self.settings.is_empty()
     }
 }

@@ -57,8 +57,7 @@ impl Preview<'_> {
             ),
             Copy::Clone => format!("  volume     persistentvolumeclaim/{} is cloned from it; the replica stays", spec.claim),
             Copy::Snapshot(class) => {
-                let class = class.as_ref().map(|class| format!(" ({class})")).unwrap_or_default();
-                format!("  volume     persistentvolumeclaim/{} is made of a snapshot of it{class}; the replica stays", spec.claim)
+                format!("  volume     persistentvolumeclaim/{} is made of a snapshot of it ({class}); the replica stays", spec.claim)
             }
         });
         lines.push(format!(

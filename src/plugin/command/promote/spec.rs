@@ -80,7 +80,7 @@ pub(super) enum Copy {
     /// The CSI driver clones the replica's claim.
     Clone,
     /// From a VolumeSnapshot of the replica's claim, of this class.
-    Snapshot(Option<String>),
+    Snapshot(String),
 }
 
 impl Copy {

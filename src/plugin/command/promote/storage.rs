@@ -1,41 +1,40 @@
 //! Whether the storage of a claim can copy it. Reads only; what may not be read is not known.
 
 use k8s_openapi::api::storage::v1::{CSIDriver, StorageClass};
-use kube::api::{Api, ApiResource, DynamicObject, GroupVersionKind, ListParams};
+use kube::api::Api;
 
 use super::spec::Copy;
 use crate::cli::promote::CopyWish;
-use crate::cluster::Cluster;
 use crate::cluster::rebind::Bound;
+use crate::cluster::{Cluster, snapshot};
 use crate::failure::{Failure, Result};
+
+/// The other way, for whoever can't have a copy.
+const TAKE_IT: &str = "let the replica go, and take its own volume: --copy none";
 
 /// How the new claim gets its data.
 ///
 /// # Errors
 /// `Refused` when the storage can't do what was asked for.
 pub(super) async fn copy(cluster: &Cluster, bound: &Bound, wish: CopyWish, class: Option<&str>) -> Result<Copy> {
-    if wish == CopyWish::None {
-        return Ok(Copy::None);
-    }
-    let refused = |what: &str, why: String| {
-        Err(Failure::refused(format!("persistentvolumeclaim/{} can't be {what}", bound.claim))
-            .fact(why)
-            .state("nothing was changed")
-            .next("let the replica go, and take its own volume: --copy none"))
-    };
-    let Some(driver) = driver(cluster, bound).await else {
-        if wish == CopyWish::Auto {
-            return Ok(Copy::None);
+    let of_snapshot = async || snapshot::class_for(cluster, &cluster.namespace, &bound.claim, class).await;
+    match wish {
+        CopyWish::None => Ok(Copy::None),
+        // A snapshot class of any kind is no promise that its driver is there.
+        CopyWish::Auto if driver(cluster, bound).await.is_none() => Ok(Copy::None),
+        CopyWish::Auto => Ok(of_snapshot().await.map_or(Copy::None, Copy::Snapshot)),
+        CopyWish::VolumeSnapshot => {
+            let refused = |failure: Failure| Failure { next: vec![TAKE_IT.to_owned()], ..failure };
+            of_snapshot().await.map(Copy::Snapshot).map_err(refused)
         }
-        let class = bound.class.clone().unwrap_or_default();
-        return refused("copied", format!("its storage class {class:?} belongs to no CSI driver of this cluster"));
-    };
-    match (wish, snapshot_class(cluster, &driver, class).await) {
-        (CopyWish::Clone, _) => Ok(Copy::Clone),
-        (CopyWish::Auto | CopyWish::VolumeSnapshot, Some(class)) => Ok(Copy::Snapshot(Some(class))),
-        (CopyWish::Auto, None) => Ok(Copy::None),
-        (_, None) => refused("copied from a snapshot", format!("there is no VolumeSnapshotClass for driver {driver}")),
-        (CopyWish::None, _) => Ok(Copy::None),
+        CopyWish::Clone if driver(cluster, bound).await.is_some() => Ok(Copy::Clone),
+        CopyWish::Clone => Err(Failure::refused(format!("persistentvolumeclaim/{} can't be cloned", bound.claim))
+            .fact(format!(
+                "its storage class {:?} belongs to no CSI driver of this cluster",
+                bound.class.as_deref().unwrap_or_default()
+            ))
+            .state("nothing was changed")
+            .next(TAKE_IT)),
     }
 }
 
@@ -45,16 +44,4 @@ async fn driver(cluster: &Cluster, bound: &Bound) -> Option<String> {
     let provisioner = classes.get_opt(bound.class.as_deref()?).await.ok()??.provisioner;
     let drivers: Api<CSIDriver> = Api::all(cluster.client.clone());
     drivers.get_opt(&provisioner).await.ok()?.map(|_| provisioner)
-}
-
-async fn snapshot_class(cluster: &Cluster, driver: &str, named: Option<&str>) -> Option<String> {
-    let kind = GroupVersionKind::gvk("snapshot.storage.k8s.io", "v1", "VolumeSnapshotClass");
-    let resource = ApiResource::from_gvk_with_plural(&kind, "volumesnapshotclasses");
-    let classes: Api<DynamicObject> = Api::all_with(cluster.client.clone(), &resource);
-    let all = classes.list(&ListParams::default()).await.ok()?.items;
-    let fits = |class: &DynamicObject| {
-        class.data.get("driver").and_then(|text| text.as_str()) == Some(driver)
-            && named.is_none_or(|name| class.metadata.name.as_deref() == Some(name))
-    };
-    all.into_iter().find(fits).and_then(|class| class.metadata.name)
 }

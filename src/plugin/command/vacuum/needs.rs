@@ -57,8 +57,7 @@ pub(super) fn of(namespace: &str, kind: Kind, wishes: &Wishes) -> Vec<Need> {
     if kind == Kind::Pod {
         // The one Secret of ours, by name: nothing else may be read.
         needs.extend(
-            ["get", "patch", "delete"]
-                .map(|verb| Need::new(namespace, "", "secrets", verb).named(crate::cluster::bare_pod::SECRET)),
+            ["get", "patch", "delete"].map(|verb| Need::new(namespace, "", "secrets", verb).named(crate::cluster::vault::SECRET)),
         );
     }
     needs

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 
 use super::super::Desk;
 use super::super::desk::FROZEN;
-use super::compare::SAME;
+use super::compare::{SAME, Same};
 use super::end::END;
 use crate::failure::Result;
 use crate::plan::{Look, Run, Step};
@@ -48,9 +48,6 @@ fn report(run: &Run) -> Result<String> {
     let refused = since
         .map(|since| format!("writes were refused for {:.1} s until here", Timestamp::now().duration_since(since).as_secs_f64()));
     let end = run.memory.recall::<Lsn>(END)?.map(|end| format!("last position {end}"));
-    let same = run
-        .memory
-        .recall::<(usize, u64)>(SAME)?
-        .map(|(tables, rows)| format!("{tables} tables with {rows} rows proven the same"));
+    let same = run.memory.recall::<Same>(SAME)?.map(|same| format!("{} proven the same", same.in_words()));
     Ok([refused, end, same].into_iter().flatten().collect::<Vec<_>>().join("; "))
 }

@@ -4,24 +4,52 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use dbmig_wire::{Progress, Unit};
+use serde::{Deserialize, Serialize};
 
 use super::super::Desk;
 use super::OrBack as _;
+use super::settle::BASELINE;
 use crate::database::Database as _;
 use crate::event::Event;
 use crate::exit::Exit;
 use crate::failure::{Failure, Result};
 use crate::plan::{Look, Run, Step};
-use crate::replication::{Verify, compare};
+use crate::replication::{Baseline, Verify, compare};
 
-/// Name in the memory of how many tables and rows were the same.
+/// Name in the memory of what was the same.
 pub(super) const SAME: &str = "same";
+
+/// What was the same on both sides.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Same {
+    tables: usize,
+    rows: u64,
+    /// Rows that had been compared before writers were stopped.
+    before: u64,
+}
+
+impl Same {
+    /// In words.
+    pub(super) fn in_words(self) -> String {
+        let Self { tables, rows, before } = self;
+        let when = match before {
+            0 => String::new(),
+            _ => format!(" ({before} compared before, {} with writers stopped)", rows - before),
+        };
+        format!("{tables} tables with {rows} rows{when}")
+    }
+}
+
+/// Both sides are not the same.
+pub(super) fn unproven(differences: impl IntoIterator<Item = String>) -> Failure {
+    Failure::new(Exit::Unproven, "source and target do not hold the same rows").facts(differences).take_back()
+}
 
 /// Compares what nobody writes to any more.
 pub(super) struct Compare(pub(super) Arc<Desk>);
 
-/// Compares both sides as the spec says; tables and rows that are the same.
-pub(super) async fn same(desk: &Desk, run: &Run, verify: Verify) -> Result<(usize, u64)> {
+/// Compares both sides as the spec says.
+pub(super) async fn same(desk: &Desk, run: &Run, verify: Verify) -> Result<Same> {
     let open = desk.open(run).await.or_back()?;
     let (source, target) = open.patient().await.or_back()?;
     let left = desk.left(run)?;
@@ -29,7 +57,8 @@ pub(super) async fn same(desk: &Desk, run: &Run, verify: Verify) -> Result<(usiz
         let phase = format!("comparing {name}");
         run.events.tell(Event::Progress(Progress { phase, done: at as u64 - 1, total: of as u64, unit: Unit::Tables }));
     };
-    let comparing = tokio::time::timeout(left, compare(&source, &target, verify, told));
+    let baseline = run.memory.recall::<Baseline>(BASELINE)?;
+    let comparing = tokio::time::timeout(left, compare(&source, &target, verify, baseline.as_ref(), told));
     let Ok(compared) = run.stop.interruptible(comparing).await.or_back()? else {
         // What it asks is the clock itself.
         desk.left(run)?;
@@ -50,9 +79,9 @@ pub(super) async fn same(desk: &Desk, run: &Run, verify: Verify) -> Result<(usiz
         ));
     }
     if !differences.is_empty() {
-        return Err(Failure::new(Exit::Unproven, "source and target do not hold the same rows").facts(differences).take_back());
+        return Err(unproven(differences));
     }
-    Ok((proof.tables, proof.rows))
+    Ok(Same { tables: proof.tables, rows: proof.rows, before: proof.before })
 }
 
 #[async_trait]
@@ -78,13 +107,13 @@ impl Step for Compare {
         if self.0.spec.verify == Verify::None {
             return Ok(Look::NotNeeded);
         }
-        Ok(if run.memory.recall::<(usize, u64)>(SAME)?.is_some() { Look::Done } else { Look::Todo })
+        Ok(if run.memory.recall::<Same>(SAME)?.is_some() { Look::Done } else { Look::Todo })
     }
 
     async fn act(&self, run: &Run) -> Result<String> {
-        let (tables, rows) = same(&self.0, run, self.0.spec.verify).await?;
-        run.memory.keep(SAME, &(tables, rows))?;
-        Ok(format!("{tables} tables with {rows} rows are the same"))
+        let same = same(&self.0, run, self.0.spec.verify).await?;
+        run.memory.keep(SAME, &same)?;
+        Ok(format!("{} are the same", same.in_words()))
     }
 
     async fn back(&self, run: &Run) -> Result<String> {

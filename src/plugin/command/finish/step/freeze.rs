@@ -8,6 +8,7 @@ use jiff::Timestamp;
 
 use super::super::Desk;
 use super::super::desk::FROZEN;
+use super::settle::REHEARSED;
 use super::{OrBack as _, pause};
 use crate::database::postgres::{End, Postgres};
 use crate::failure::{Failure, Result};
@@ -50,7 +51,7 @@ impl Step for Keep {
 
 /// Seconds between two moments at which pgcopydb looks whether it has been told to end, which it does when it reports to the source.
 const REPORT: f64 = 10.0;
-/// Seconds that the steps from here to the end that it is told take when there is little to compare.
+/// Seconds that the steps from here to the end that it is told take besides the comparison.
 const LEAD: f64 = 2.0;
 
 /// Takes the writers' rights.
@@ -61,7 +62,8 @@ impl Freeze {
     async fn right_moment(&self, run: &Run, source: &Postgres) -> Result<()> {
         let slot = slot(source, &self.0.spec.slot).await.or_back()?;
         let Some(heard) = slot.and_then(|slot| slot.heard) else { return Ok(()) };
-        let wait = (REPORT - LEAD - heard).clamp(0.0, REPORT);
+        let comparing: f64 = run.memory.recall(REHEARSED)?.unwrap_or_default();
+        let wait = (-(heard + LEAD + comparing)).rem_euclid(REPORT);
         run.stop.interruptible(tokio::time::sleep(Duration::from_secs_f64(wait))).await.or_back()
     }
 

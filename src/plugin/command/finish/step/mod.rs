@@ -7,6 +7,8 @@ mod compare;
 mod end;
 mod freeze;
 mod scale;
+pub(in crate::command) mod setting;
+mod settle;
 mod still;
 mod switch;
 
@@ -22,7 +24,7 @@ const PAUSE: Duration = Duration::from_millis(200);
 
 /// All steps in order.
 pub(in crate::command) fn steps(desk: &Arc<Desk>) -> Vec<Box<dyn Step>> {
-    let mut steps: Vec<Box<dyn Step>> = vec![Box::new(freeze::Keep(desk.clone()))];
+    let mut steps: Vec<Box<dyn Step>> = vec![Box::new(settle::Settle(desk.clone())), Box::new(freeze::Keep(desk.clone()))];
     if !desk.spec.scaled.is_empty() {
         steps.push(Box::new(scale::Down(desk.clone())));
     }
@@ -36,6 +38,7 @@ pub(in crate::command) fn steps(desk: &Arc<Desk>) -> Vec<Box<dyn Step>> {
     steps.push(Box::new(still::Still(desk.clone())));
     steps.push(Box::new(still::Rights(desk.clone())));
     if desk.spec.switches() {
+        steps.push(Box::new(setting::Keep(desk.clone())));
         steps.push(Box::new(switch::Switch(desk.clone())));
     }
     if !desk.spec.scaled.is_empty() {

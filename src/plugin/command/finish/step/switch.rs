@@ -3,16 +3,11 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use k8s_openapi::api::core::v1::Service as Object;
-use kube::Api;
-use kube::api::Patch;
-use serde_json::{Value, json};
 
 use super::super::Desk;
-use super::super::spec::Service;
 use super::freeze::RIGHTS;
-use crate::cluster::as_ours;
-use crate::cluster::error::translate;
+use super::setting;
+use crate::cluster::service::point;
 use crate::database::postgres::Postgres;
 use crate::failure::{Failure, Result};
 use crate::plan::{Look, Run, Step};
@@ -34,8 +29,9 @@ impl Step for Switch {
         let spec = &self.0.spec;
         let service =
             spec.service.as_ref().map(|service| format!("point service/{} to the pods of service/{}", service.name, service.to));
+        let settings = spec.settings.iter().map(|setting| format!("set {}", setting.at));
         let restart = spec.restart.iter().map(|workload| format!("restart {workload}"));
-        service.into_iter().chain(restart).collect::<Vec<_>>().join(", ")
+        service.into_iter().chain(settings).chain(restart).collect::<Vec<_>>().join(", ")
     }
 
     fn stop_takes_back(&self) -> bool {
@@ -48,13 +44,10 @@ impl Step for Switch {
 
     async fn act(&self, run: &Run) -> Result<String> {
         let spec = &self.0.spec;
-        if run.memory.recall::<Written>(WRITTEN)?.is_none() {
-            let open = self.0.open(run).await?;
-            run.memory.keep(WRITTEN, &written(&*open.target).await?)?;
-        }
         if let Some(service) = &spec.service {
-            point(run, service, &service.after).await?;
+            point(&run.cluster, &run.namespace, &service.name, &service.after).await?;
         }
+        setting::set(&self.0, run).await?;
         self.restart(run, &run.id).await?;
         let source = self.0.open(run).await?.source;
         self.end_sessions(run, &source, "source").await
@@ -82,8 +75,9 @@ impl Step for Switch {
 
     async fn back(&self, run: &Run) -> Result<String> {
         if let Some(service) = &self.0.spec.service {
-            point(run, service, &service.before).await?;
+            point(&run.cluster, &run.namespace, &service.name, &service.before).await?;
         }
+        setting::reset(&self.0, run).await?;
         self.restart(run, &format!("{}-back", run.id)).await?;
         let target = self.0.open(run).await?.target;
         self.end_sessions(run, &target, "target").await
@@ -117,22 +111,4 @@ impl Switch {
         }
         Ok(())
     }
-}
-
-/// Points a Service somewhere; what of its selector is not named goes.
-async fn point(run: &Run, service: &Service, to: &Value) -> Result<()> {
-    let services: Api<Object> = Api::namespaced(run.cluster.client.clone(), &run.namespace);
-    let doing = format!("point service/{} elsewhere", service.name);
-    let mut selector = to["selector"].clone();
-    let now = services.get(&service.name).await.map_err(|error| translate(&error, &doing))?;
-    let old = now.spec.and_then(|spec| spec.selector).unwrap_or_default();
-    if let Some(selector) = selector.as_object_mut() {
-        for name in old.keys().filter(|name| to["selector"].get(name.as_str()).is_none()) {
-            selector.insert(name.clone(), Value::Null);
-        }
-    }
-    let patch = json!({"spec": {"type": to["type"], "selector": selector, "externalName": to["externalName"]}});
-    let params = as_ours();
-    services.patch(&service.name, &params, &Patch::Merge(&patch)).await.map_err(|error| translate(&error, &doing))?;
-    Ok(())
 }

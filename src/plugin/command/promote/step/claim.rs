@@ -4,17 +4,16 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use k8s_openapi::api::core::v1::PersistentVolumeClaim;
-use kube::api::{Api, ApiResource, DeleteParams, DynamicObject, GroupVersionKind, PostParams};
+use kube::api::{Api, DeleteParams, PostParams};
 use serde_json::json;
-use tokio::time::Instant;
 
 use super::super::Desk;
-use super::super::desk::pause;
 use super::super::spec::Copy;
 use super::primary::DIVERGED;
 use crate::cluster::error::{Context as _, found, is_conflict, is_not_found};
 use crate::cluster::job::own_labels;
 use crate::cluster::rebind::Place;
+use crate::cluster::snapshot::{self, Wanted};
 use crate::exit::Exit;
 use crate::failure::{Failure, Result};
 use crate::plan::{Look, Run, Step};
@@ -111,17 +110,26 @@ impl Step for CopyClaim {
 
     async fn act(&self, run: &Run) -> Result<String> {
         let spec = &self.0.spec;
-        let source = match &spec.copy {
+        let (source, size) = match &spec.copy {
             Copy::Snapshot(class) => {
-                self.snapshot(run, class.as_deref()).await.map_err(Failure::take_back)?;
-                json!({"apiGroup": "snapshot.storage.k8s.io", "kind": "VolumeSnapshot", "name": snapshot_name(run)})
+                let (name, backup_of) = (snapshot_name(run), format!("release {}", spec.release));
+                let wanted = Wanted {
+                    name: &name,
+                    operation: &run.id,
+                    claim: &spec.bound.claim,
+                    class,
+                    backup_of: &backup_of,
+                    patience: spec.timeout(),
+                };
+                let ready = snapshot::take(&run.cluster, &run.stop, &run.namespace, &wanted).await.map_err(Failure::take_back)?;
+                (json!({"apiGroup": snapshot::GROUP, "kind": "VolumeSnapshot", "name": name}), ready.size)
             }
-            Copy::Clone | Copy::None => json!({"kind": "PersistentVolumeClaim", "name": spec.bound.claim}),
+            Copy::Clone | Copy::None => (json!({"kind": "PersistentVolumeClaim", "name": spec.bound.claim}), None),
         };
         let claim: PersistentVolumeClaim = serde_json::from_value(json!({
             "metadata": {"name": spec.claim, "labels": own_labels(&run.id)},
             "spec": {"accessModes": spec.bound.modes, "storageClassName": spec.bound.class, "dataSource": source,
-                "resources": {"requests": {"storage": spec.bound.size}}},
+                "resources": {"requests": {"storage": size.as_ref().unwrap_or(&spec.bound.size)}}},
         }))
         .map_err(|error| Failure::failed(format!("cannot describe persistentvolumeclaim/{}: {error}", spec.claim)))?;
         match claims(run).create(&PostParams::default(), &claim).await {
@@ -136,57 +144,17 @@ impl Step for CopyClaim {
         if run.memory.recall::<bool>(DIVERGED)?.unwrap_or_default() {
             return Ok(format!("persistentvolumeclaim/{name} stays: it holds what the new release has written"));
         }
-        gone(claims(run).delete(name, &DeleteParams::default()).await.map(drop))
-            .doing(format!("delete persistentvolumeclaim/{name}"))?;
-        let name = snapshot_name(run);
-        gone(snapshots(run).delete(&name, &DeleteParams::default()).await.map(drop))
-            .doing(format!("delete volumesnapshot/{name}"))?;
+        match claims(run).delete(name, &DeleteParams::default()).await {
+            Err(error) if !is_not_found(&error) => return Err(error).doing(format!("delete persistentvolumeclaim/{name}")),
+            _ => {}
+        }
+        snapshot::remove(&run.cluster, &run.namespace, &snapshot_name(run)).await?;
         Ok(String::new())
-    }
-}
-
-impl CopyClaim {
-    /// Makes the snapshot if it is not there, and waits until a volume can be made of it.
-    async fn snapshot(&self, run: &Run, class: Option<&str>) -> Result<()> {
-        let (name, api) = (snapshot_name(run), snapshots(run));
-        let snapshot: DynamicObject = serde_json::from_value(json!({
-            "apiVersion": "snapshot.storage.k8s.io/v1", "kind": "VolumeSnapshot",
-            "metadata": {"name": name, "labels": own_labels(&run.id)},
-            "spec": {"volumeSnapshotClassName": class, "source": {"persistentVolumeClaimName": self.0.spec.bound.claim}},
-        }))
-        .map_err(|error| Failure::failed(format!("cannot describe volumesnapshot/{name}: {error}")))?;
-        match api.create(&PostParams::default(), &snapshot).await {
-            Err(error) if is_conflict(&error) => {}
-            made => made.map(drop).doing(format!("create volumesnapshot/{name}"))?,
-        }
-        let until = Instant::now() + self.0.spec.timeout();
-        loop {
-            let seen = api.get(&name).await.doing(format!("read volumesnapshot/{name}"))?;
-            if seen.data.pointer("/status/readyToUse").and_then(serde_json::Value::as_bool) == Some(true) {
-                return Ok(());
-            }
-            let why =
-                seen.data.pointer("/status/error/message").and_then(|text| text.as_str()).unwrap_or("its driver is still at it");
-            pause(&run.stop, until, &format!("volumesnapshot/{name} is not ready: {why}")).await?;
-        }
-    }
-}
-
-fn gone(deleted: kube::Result<()>) -> kube::Result<()> {
-    match deleted {
-        Err(error) if is_not_found(&error) => Ok(()),
-        deleted => deleted,
     }
 }
 
 fn snapshot_name(run: &Run) -> String {
     format!("dbmig-{}", run.id)
-}
-
-fn snapshots(run: &Run) -> Api<DynamicObject> {
-    let kind = GroupVersionKind::gvk("snapshot.storage.k8s.io", "v1", "VolumeSnapshot");
-    let resource = ApiResource::from_gvk_with_plural(&kind, "volumesnapshots");
-    Api::namespaced_with(run.cluster.client.clone(), &run.namespace, &resource)
 }
 
 fn claims(run: &Run) -> Api<PersistentVolumeClaim> {
