@@ -29,10 +29,11 @@ async fn by_hand_a_replica_becomes_the_next_release_while_a_client_writes_and_re
 
     // The way in leads there, and back again.
     steady.goes_on(50);
+    let had = steady.numbers("beta", "master").len();
     let admin = ["upgrade", "admin", steady::ADMIN, "--wait", "--set", "global.managedRelease=beta"];
     let run = steady.helm(&admin);
     assert_eq!(run.code, 0, "{}", run.stderr);
-    space.wait_for("beta is written to", || steady.numbers("beta", "master").len() > 200);
+    space.wait_for("beta is written to", || steady.numbers("beta", "master").len() > had + 200);
     let run = steady.helm(&["rollback", "admin", "--wait"]);
     assert_eq!(run.code, 0, "{}", run.stderr);
     steady.goes_on(200).client_ends();
