@@ -4,6 +4,7 @@ mod doctor;
 mod downtime;
 mod engine;
 mod finish;
+mod route;
 mod run;
 mod vacuum;
 mod watch;
@@ -51,6 +52,8 @@ enum Name {
     Finish,
     /// Running a migration as one Job, and with the application stopped, against the commands that people type for it
     Run,
+    /// Leading traffic to another release, against `helm upgrade` by hand
+    Route,
     /// Diagnosing one application, against the same questions asked by hand; its way to a database, against `kubectl port-forward`
     Doctor,
 }
@@ -101,6 +104,7 @@ pub(crate) fn run(args: &Args) -> Outcome {
         Name::Watch => watch::measure()?,
         Name::Finish => finish::measure(args.size)?,
         Name::Run => run::measure()?,
+        Name::Route => route::measure()?,
         Name::Doctor => doctor::measure()?,
     };
     if !args.json {

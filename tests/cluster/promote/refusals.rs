@@ -74,7 +74,14 @@ async fn a_release_that_does_not_come_up_is_taken_back_and_alpha_has_its_replica
     let steady = steady.up();
     steady.client(20);
     for (value, texts) in [
-        ("failMigration=true", &["helm install ended with exit code 1", "division by zero", "everything was taken back"][..]),
+        (
+            "failMigration=true",
+            &[
+                "helm install ended with exit code 1",
+                "Dirty database version. Fix and force version.",
+                "everything was taken back",
+            ][..],
+        ),
         ("neverReady=true", &["helm install ended with exit code 1", "everything was taken back"][..]),
     ] {
         let run = steady.dbmig(&promote(&["--set", value, "--timeout", "40s"]));

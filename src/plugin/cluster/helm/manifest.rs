@@ -34,6 +34,15 @@ impl Manifest {
         self.0.iter().filter(mounts).filter_map(workload).collect()
     }
 
+    /// The image of a container of such a workload; of its only one where none of that name is there.
+    #[must_use]
+    pub fn image(&self, of: &TargetRef, container: &str) -> Option<&str> {
+        let object = self.0.iter().find(|object| workload(object).as_ref() == Some(of))?;
+        let all = object.pointer("/spec/template/spec/containers")?.as_array()?;
+        let named = all.iter().find(|one| one["name"] == container);
+        named.or(all.first().filter(|_| all.len() == 1))?["image"].as_str()
+    }
+
     /// Objects that say which namespace they are for, and it is another one.
     #[must_use]
     pub fn elsewhere(&self, namespace: &str) -> Vec<String> {
@@ -93,7 +102,7 @@ mod tests {
     use super::*;
 
     const TEXT: &str = "---\n# nothing\n---\nkind: Service\nmetadata: {name: db, namespace: there}\n---\nkind: StatefulSet\nmetadata: {name: db}\nspec: \
-         {volumeClaimTemplates: [{metadata: {name: log}}], replicas: 2, template: {spec: {containers: [], volumes: [{name: d, persistentVolumeClaim: {claimName: data-beta}}]}}}\n---\n\
+         {volumeClaimTemplates: [{metadata: {name: log}}], replicas: 2, template: {spec: {containers: [{name: db, image: pg}], volumes: [{name: d, persistentVolumeClaim: {claimName: data-beta}}]}}}\n---\n\
          kind: Job\nmetadata: {name: hook, annotations: {helm.sh/hook: pre-install}}\n";
 
     #[test]
@@ -101,6 +110,7 @@ mod tests {
         let manifest = Manifest::of(TEXT);
         let names = |found: Vec<TargetRef>| found.iter().map(ToString::to_string).collect::<Vec<_>>();
         assert_eq!(names(manifest.users("data-beta")), ["statefulset/db"]);
+        assert_eq!(manifest.image(&manifest.workloads()[0], "other"), Some("pg"));
         assert!(manifest.users("data-alpha").is_empty());
         assert_eq!(names(manifest.workloads()), ["statefulset/db"]);
         assert_eq!(manifest.elsewhere("here"), ["service/db"]);

@@ -148,7 +148,7 @@ async fn copies(session: &Session, known: &Known<'_>) -> Result<Vec<Leftover>> {
 fn leftover(kind: &'static str, metadata: &ObjectMeta, known: &Known<'_>) -> Option<Leftover> {
     let (why, created) = (known.copy(metadata)?, metadata.creation_timestamp.as_ref().map(|time| time.0));
     let seen = Preconditions { uid: metadata.uid.clone(), resource_version: metadata.resource_version.clone() };
-    Some(Leftover { kind, name: metadata.name.clone().unwrap_or_default(), why, created, seen })
+    Some(Leftover { kind, name: metadata.name.clone().unwrap_or_default(), why, created, seen, kept_by: None })
 }
 
 async fn all<K>(session: &Session, plural: &str) -> Result<Vec<K>>

@@ -12,11 +12,11 @@ use super::package::Package;
 use super::spec::{Server, Spec};
 use crate::cluster::Cluster;
 use crate::cluster::error::{Context as _, found};
-use crate::cluster::helper::Helper;
+use crate::cluster::helper::{Helper, is_helper};
 use crate::cluster::pods::{Verdict, Wait};
 use crate::cluster::seat::Seat;
 use crate::cluster::target::Target;
-use crate::cluster::volume::{Mount, Source, uses};
+use crate::cluster::volume::{Mount, Source, is_finished, mounts_source, users, uses};
 use crate::database::find::own_server;
 use crate::database::postgres::Postgres;
 use crate::database::{Database as _, Limits};
@@ -88,8 +88,7 @@ impl Desk {
         let what = format!("every pod that mounts persistentvolumeclaim/{claim} to go");
         let wait = Wait { namespace: &run.namespace, fields: "", limit: self.spec.timeout(), what: &what };
         let source = Source::Claim(claim.to_owned());
-        let mounts =
-            |pod: &&Pod| crate::cluster::volume::mounts_source(pod, &source) && !crate::cluster::volume::is_finished(pod);
+        let mounts = |pod: &&Pod| mounts_source(pod, &source) && !is_finished(pod);
         let gone = wait.until(&run.cluster, &run.stop, |pods| {
             let left: Vec<String> = pods.iter().filter(mounts).filter_map(|pod| pod.metadata.name.clone()).collect();
             if left.is_empty() { Verdict::Met(()) } else { Verdict::Waiting(format!("still there: {}", left.join(", "))) }
@@ -103,8 +102,8 @@ impl Desk {
     /// There is one; everything is taken back.
     pub(super) async fn refuse_used(&self, run: &Run, claim: &str) -> Result<()> {
         let source = Source::Claim(claim.to_owned());
-        let all = crate::cluster::volume::users(&run.cluster, &run.namespace, &source).await?;
-        let others = all.iter().filter(|pod| !crate::cluster::helper::is_helper(pod) && uses(pod, &source));
+        let all = users(&run.cluster, &run.namespace, &source).await?;
+        let others = all.iter().filter(|pod| !is_helper(pod) && uses(pod, &source));
         let names: Vec<String> = others.filter_map(|pod| pod.metadata.name.clone()).collect();
         if names.is_empty() {
             return Ok(());

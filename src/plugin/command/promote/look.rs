@@ -62,7 +62,7 @@ pub(super) async fn look(session: &Session, args: &Args, id: &str) -> Result<(Ar
     let claim = format!("{}-{release}", set.mount.volume);
     let (package, chosen) = chart(&helm, args, &release, &claim).await?;
     refuse_odd(cluster, &chosen.manifest, &claim).await?;
-    let notes = room::lacking(cluster, &chosen.manifest).await;
+    let mut notes = room::lacking(cluster, &chosen.manifest).await;
     let container = match &args.container {
         Some(name) => name.clone(),
         None => container_with(&set.pod, std::slice::from_ref(&set.mount), "").to_owned(),
@@ -73,6 +73,17 @@ pub(super) async fn look(session: &Session, args: &Args, id: &str) -> Result<(Ar
         return Err(Failure::refused(format!("the server in pod/{} is a primary, not a replica", pod_name(&set.pod)))
             .state("nothing was changed")
             .next("name the StatefulSet of the replicas: --from sts/NAME"));
+    }
+    let own = set.pod.spec.iter().flat_map(|spec| &spec.containers).find(|one| one.name == container);
+    let (old_image, new_image) =
+        (own.and_then(|one| one.image.as_deref()), chosen.manifest.image(&chosen.server.target, &container));
+    if let (Some(old), Some(new)) = (old_image, new_image)
+        && old != new
+    {
+        let major = state.major();
+        notes.push(format!(
+            "the release has image {new}, the replica {old}: it must be PostgreSQL {major} too, and sort texts alike"
+        ));
     }
     let receives = receives(&replica, &set.pod).await?;
     let primary = primary(session, args, &receives, &container).await?;

@@ -9,12 +9,13 @@ use k8s_openapi::ByteString;
 use serde::{Deserialize, Serialize};
 
 use super::super::Desk;
-use super::switch::{WRITTEN, Written, written};
+use super::switch::WRITTEN;
 use crate::cluster::Cluster;
 use crate::cluster::setting::Setting;
 use crate::cluster::vault::Entry;
 use crate::failure::{Failure, Result};
 use crate::plan::{ATTENTION, Look, Run, Step};
+use crate::replication::{Written, written};
 
 /// What is kept, as its entry in the Secret is named.
 pub(in crate::command) const KEPT: &str = "settings";

@@ -16,7 +16,8 @@ use super::freeze::{RIGHTS, give_back};
 use super::prove::{PROOF, Proof};
 use crate::cluster::error::Context as _;
 use crate::cluster::helm::{INSTANCE, Program, newest_of};
-use crate::cluster::pods::{is_ready, why_not_ready};
+use crate::cluster::pods::{is_ready, statuses, why_not_ready};
+use crate::cluster::volume::{Source, mounts_source};
 use crate::command::kept_logs;
 use crate::exit::Exit;
 use crate::failure::{Failure, Result};
@@ -26,6 +27,8 @@ use crate::ui::human::log_text;
 
 /// Time between two looks at the pods that come up.
 const LOOK: Duration = Duration::from_secs(1);
+/// Starts of the server after which it is given up.
+const RESTARTS: i32 = 3;
 /// Lines of the log of each container that is told of when it does not come up.
 const LINES: i64 = 5;
 
@@ -62,9 +65,10 @@ impl Step for Install {
             Package::kept(run).await?.ok_or_else(|| Failure::failed("the Secret with the chart and its values is gone"))?;
         let files = package.files(spec.chart.clone())?;
         let installing = helm.install(&spec.release, &files.chart, &files.values, spec.timeout(), &run.stop);
+        // Helm would wait for it to its last second.
         let installed = tokio::select! {
             installed = installing => installed,
-            never = self.follow(run) => match never {},
+            hopeless = self.follow(run) => Err(hopeless),
         };
         match installed {
             Ok(()) => Ok(format!("Helm {}", helm.version)),
@@ -158,12 +162,15 @@ impl Install {
     }
 
     /// Tells what becomes of the pods, and gives the writers their rights in the new database as soon as it can be written to: what
-    /// comes up may need them.
-    async fn follow(&self, run: &Run) -> std::convert::Infallible {
+    /// comes up may need them. Ends only when the server is seen to end again and again.
+    async fn follow(&self, run: &Run) -> Failure {
         let mut told: BTreeMap<String, String> = BTreeMap::new();
         let mut given = !self.0.spec.freezes();
         loop {
             for pod in self.pods(run).await.unwrap_or_default() {
+                if self.ends_again_and_again(&pod) {
+                    return Failure::failed(format!("the server of release {} does not start", self.0.spec.release));
+                }
                 let state = if is_ready(&pod) { "Ready".to_owned() } else { why_not_ready(&pod) };
                 let name = pod.metadata.name.unwrap_or_default();
                 if told.insert(name.clone(), state.clone()).as_ref() != Some(&state) {
@@ -176,6 +183,12 @@ impl Install {
             }
             sleep(LOOK).await;
         }
+    }
+
+    /// The pod that mounts the claim has been started too often.
+    fn ends_again_and_again(&self, pod: &Pod) -> bool {
+        let restarts = statuses(pod).map(|status| status.restart_count).max().unwrap_or_default();
+        restarts >= RESTARTS && !is_ready(pod) && mounts_source(pod, &Source::Claim(self.0.spec.claim.clone()))
     }
 
     async fn rights_given(&self, run: &Run) -> Result<bool> {
