@@ -56,6 +56,16 @@ fn finish_explains_every_flag() {
 }
 
 #[test]
+fn promote_explains_every_flag() {
+    insta::assert_snapshot!(before_connection(&help(&["promote", "--help"])));
+}
+
+#[test]
+fn route_explains_every_flag() {
+    insta::assert_snapshot!(before_connection(&help(&["route", "--help"])));
+}
+
+#[test]
 fn resume_explains_every_flag() {
     insta::assert_snapshot!(before_connection(&help(&["resume", "--help"])));
 }

@@ -20,7 +20,7 @@ pub struct Args {
     /// The operation, as `history` and every message about it name it
     #[arg(value_name = "ID")]
     pub operation: Option<String>,
-    /// Also go back from a cut-over although rows have been written to the new server since: they are lost
+    /// Also go back from a cut-over, a promotion or a route although rows have been written to the new server since: they are out of use then
     #[arg(long)]
     pub accept_data_loss: bool,
     /// Do not ask

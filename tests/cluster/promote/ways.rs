@@ -1,7 +1,9 @@
-//! Writers kept out so that nothing differs, and traffic led by a Service or an Ingress.
+//! Writers kept out so that nothing differs, traffic led by a Service or an Ingress, and the rights that it takes.
 
 use super::{alpha_is_whole, ends, forget_beta, is_tidy, promote};
-use crate::support::{Namespace, Steady};
+use crate::support::{Namespace, Run, Steady};
+
+const ROLES: &str = include_str!("../../../plugin-manifest/promote.yaml");
 
 #[tokio::test(flavor = "multi_thread")]
 async fn without_writers_nothing_differs_and_their_rights_come_back() {
@@ -12,6 +14,18 @@ async fn without_writers_nothing_differs_and_their_rights_come_back() {
     steady.sql("alpha", "master", role);
     let may_write =
         |release: &str| steady.sql(release, "master", "SELECT has_table_privilege('app', 'api.events', 'INSERT')") == "t";
+
+    // Whoever has just these rights sees what would be done; without those on volumes it is said what is missing.
+    let dir = tempfile::tempdir().unwrap();
+    let user = space.user("oncall", ROLES, "kubectl-dbmig-promote", dir.path());
+    let looks = || Run::of(&mut steady.dbmig_command_as(&user, &promote(&["--dry-run"])));
+    ends(&looks(), 4, &["missing: get persistentvolumes", "kind: ClusterRole", "nothing was changed"]);
+    let account = format!("--serviceaccount={}:oncall", space.name());
+    space.kubectl(&["create", "clusterrolebinding", space.name(), "--clusterrole=kubectl-dbmig-promote", &account]);
+    let looked = looks();
+    space.kubectl(&["delete", "clusterrolebinding", space.name()]);
+    ends(&looked, 0, &["pod/alpha-postgresql-slave-1  →  release beta"]);
+
     let version = ["--set", "database.postgres.version=17"];
 
     // Another version's server can't read the data: nobody waits for it to the end, and all is taken back.
