@@ -13,7 +13,9 @@ use kube::{Resource as _, ResourceExt as _};
 use serde_json::json;
 use tokio::time::{sleep, timeout};
 
-pub use self::build::{Built, COMPONENT, NEVER_READY, Order, Variable, build, is_of_controller, is_sidecar, name, own_labels};
+pub use self::build::{
+    Built, COMPONENT, NEVER_READY, Order, Variable, build, is_of_controller, is_sidecar, name, own_labels, quieten,
+};
 pub use self::origin::{Hook, Origin, Template, of_file, of_hook, of_object};
 use super::error::{Context as _, found, is_conflict, is_webhook_that_fails, translate};
 use super::helper::LABEL_OPERATION;

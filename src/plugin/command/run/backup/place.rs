@@ -13,7 +13,7 @@ use crate::cluster::agent::Agent;
 use crate::cluster::claim::{self, Wanted};
 use crate::cluster::exec;
 use crate::cluster::helper::{Helper, Identity, LABEL_OPERATION, VOLUMES, WORK};
-use crate::cluster::job::{NEVER_READY, OwnJob, is_of_controller, is_over, owned_by};
+use crate::cluster::job::{NEVER_READY, OwnJob, is_of_controller, is_over, owned_by, quieten};
 use crate::cluster::pods::{Verdict, Wait};
 use crate::cluster::seat::Seat;
 use crate::cluster::twin::{judge, quiet};
@@ -134,6 +134,7 @@ fn job_of(template: PodTemplateSpec, container: &str, image: &str, backup: &Back
         Identity::of(&pod, container)
     };
     let mut spec: PodSpec = quiet(template.spec.unwrap_or_default(), container);
+    spec.containers.iter_mut().for_each(quieten);
     spec.readiness_gates = Some(vec![PodReadinessGate { condition_type: NEVER_READY.to_owned() }]);
     if identity.uid != Some(0) {
         // A new volume belongs to root; there is no other one whose files this group would be given.
@@ -213,7 +214,8 @@ mod tests {
             "spec": {"serviceAccountName": "keeper", "securityContext": {"runAsUser": 1000},
                 "initContainers": [{"name": "migrate", "image": "k:1", "command": ["flask", "db", "upgrade"]}],
                 "containers": [{"name": "web", "image": "k:1", "envFrom": [{"secretRef": {"name": "pg"}}],
-                    "volumeMounts": [{"name": "data", "mountPath": "/data"}], "readinessProbe": {"exec": {"command": ["true"]}}}],
+                    "volumeMounts": [{"name": "data", "mountPath": "/data"}], "readinessProbe": {"exec": {"command": ["true"]}}},
+                    {"name": "proxy", "image": "p:1", "ports": [{"containerPort": 5432, "hostPort": 5432}], "livenessProbe": {"exec": {"command": ["false"]}}}],
                 "volumes": [{"name": "data", "persistentVolumeClaim": {"claimName": "data"}}]},
         }))
         .unwrap();
@@ -226,6 +228,8 @@ mod tests {
         let spec = template.spec.unwrap();
         assert!(spec.init_containers.unwrap_or_default().is_empty() && spec.readiness_gates.is_some());
         assert_eq!(spec.security_context.unwrap().fs_group, Some(1000));
+        let proxy = &spec.containers[1];
+        assert!(proxy.liveness_probe.is_none() && proxy.ports.is_none(), "it would be ended, or kept from its node");
         let web = &spec.containers[0];
         assert_eq!((web.image.as_deref(), web.env_from.is_some()), (Some("pg:15"), true));
         let mounted: Vec<_> = web.volume_mounts.iter().flatten().map(|mount| mount.mount_path.as_str()).collect();
