@@ -45,6 +45,8 @@ fn commands_and_flags_come_with_their_help_and_no_files() {
             "rollback",
             "start",
             "finish",
+            "promote",
+            "route",
             "resume",
             "undo",
             "history",

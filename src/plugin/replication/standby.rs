@@ -113,8 +113,8 @@ pub async fn fork(database: &dyn Database, timeline: i64) -> Result<Option<Lsn>>
 
 /// The last line of a history file: `1<tab>0/5000148<tab>no recovery target specified`.
 fn last_switch(history: &str) -> Result<Lsn> {
-    let lines = history.lines().filter(|line| !line.trim().is_empty() && !line.starts_with('#'));
-    let switch = lines.last().and_then(|line| line.split_whitespace().nth(1));
+    let mut lines = history.lines().filter(|line| !line.trim().is_empty() && !line.starts_with('#'));
+    let switch = lines.next_back().and_then(|line| line.split_whitespace().nth(1));
     switch.ok_or_else(|| odd("the history of its timelines"))?.parse()
 }
 

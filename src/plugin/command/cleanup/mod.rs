@@ -133,7 +133,7 @@ async fn copies(session: &Session, known: &Known<'_>) -> Result<Vec<Leftover>> {
     match claims {
         Ok(list) => items.extend(list.items.iter().filter_map(|one| leftover("persistentvolumeclaim", &one.metadata, known))),
         Err(error) if is_forbidden(&error) => {
-            session.ui.say("backups are not looked at: you may not list persistentvolumeclaims")
+            session.ui.say("backups are not looked at: you may not list persistentvolumeclaims");
         }
         Err(error) => return Err(translate(&error, "list the persistentvolumeclaims")),
     }

@@ -2,7 +2,7 @@
 
 use k8s_openapi::api::core::v1::Namespace;
 use kube::api::ListParams;
-use kube::{Api, ResourceExt as _};
+use kube::{Api, ResourceExt};
 
 use crate::cli::scope::ScopeArgs;
 use crate::cluster::access::{Need, missing};
@@ -43,7 +43,7 @@ async fn may_look_everywhere(session: &Session) -> Result<bool> {
 async fn namespaces(session: &Session) -> Result<Vec<String>> {
     let api: Api<Namespace> = Api::all(session.cluster.client.clone());
     match api.list_metadata(&ListParams::default()).await {
-        Ok(list) => Ok(list.items.iter().map(|namespace| namespace.name_any()).collect()),
+        Ok(list) => Ok(list.items.iter().map(ResourceExt::name_any).collect()),
         Err(error) if is_forbidden(&error) => Err(refused().fact("which namespaces there are, you may not list either")),
         Err(error) => Err(translate(&error, "list the namespaces")),
     }

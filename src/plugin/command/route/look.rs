@@ -15,6 +15,7 @@ use crate::command::promote::package::Package;
 use crate::command::promote::{self, parted::Gap, values};
 use crate::command::session::Session;
 use crate::failure::{Failure, Result};
+use crate::plan::Record;
 
 /// What was found out.
 pub(super) struct Found {
@@ -33,7 +34,7 @@ pub(super) async fn look(session: &Session, args: &Args) -> Result<Found> {
     let namespace = args.admin_namespace.clone().unwrap_or_else(|| cluster.namespace.clone());
     let there = session.within(&namespace).cluster;
     let promotion = promote::newest_to(session, &args.to).await?;
-    let of = promotion.as_ref().map(|record| record.spec::<promote::Spec>()).transpose()?;
+    let of = promotion.as_ref().map(Record::spec::<promote::Spec>).transpose()?;
     let known = args.from_release.clone().or_else(|| of.as_ref().and_then(|spec| spec.current.clone()));
     let (what, package, serves) = what(args, cluster, &there, known.as_deref()).await?;
     let from = known.or(serves);

@@ -36,8 +36,8 @@ fn is_same(left: &str, right: &str) -> bool {
 fn of(script: &Script) -> Vec<Available> {
     let found = match script.path.rsplit_once('.').map(|(_, ending)| ending) {
         Some("xml") => of_xml(&script.text),
-        Some("yaml" | "yml") => of_yaml(serde_saphyr::from_str(&script.text).ok()),
-        Some("json") => of_yaml(serde_json::from_str(&script.text).ok()),
+        Some("yaml" | "yml") => of_yaml(serde_saphyr::from_str(&script.text).ok().as_ref()),
+        Some("json") => of_yaml(serde_json::from_str(&script.text).ok().as_ref()),
         Some("sql") => of_sql(&script.text),
         _ => Vec::new(),
     };
@@ -88,8 +88,8 @@ fn attribute(tag: &BytesStart<'_>, name: &str) -> Option<String> {
     Some(attribute.normalized_value(XmlVersion::Implicit1_0).ok()?.into_owned())
 }
 
-fn of_yaml(document: Option<Value>) -> Vec<Found> {
-    let entries = document.as_ref().and_then(|document| document["databaseChangeLog"].as_array());
+fn of_yaml(document: Option<&Value>) -> Vec<Found> {
+    let entries = document.and_then(|document| document["databaseChangeLog"].as_array());
     let entries = entries.map(Vec::as_slice).unwrap_or_default();
     let text = |value: &Value| match value {
         Value::String(text) => Some(text.clone()),

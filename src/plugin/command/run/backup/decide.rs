@@ -135,10 +135,7 @@ async fn claim_of_server(cluster: &Cluster, server: &Server) -> Result<String> {
             ))
             .next("have the server's own tool do it: --backup dump")
     };
-    let pods = match of_service(cluster, &labels).await? {
-        Some(pods) => pods,
-        None => return Err(unknown()),
-    };
+    let Some(pods) = of_service(cluster, &labels).await? else { return Err(unknown()) };
     let sources = pods.iter().flat_map(|pod| mounts(pod, None)).filter_map(|mount| match mount.source {
         Source::Claim(name) => Some(name),
         Source::HostPath(_) | Source::WithPod(_) => None,
