@@ -92,9 +92,12 @@ pub async fn ready(source: &dyn Database, target: &dyn Database, slot: &str) -> 
         here.iter().filter(|table| table.logged && !table.identified).map(|table| table.name.as_str()).collect();
     if let Some(first) = unidentified.first() {
         findings.push(
-            Finding::new(Level::Attention, "tables without a replica identity lose updates and deletes on the way")
-                .evidence(unidentified.join(", "))
-                .next(format!("ALTER TABLE {first} REPLICA IDENTITY FULL   -- on the source; or give it a primary key")),
+            Finding::new(
+                Level::Attention,
+                "updates and deletes in tables without a replica identity are lost on the way, or end all following",
+            )
+            .evidence(unidentified.join(", "))
+            .next(format!("ALTER TABLE {first} REPLICA IDENTITY FULL   -- on the source; or give it a primary key")),
         );
     }
     findings.extend(lost(&from));

@@ -23,21 +23,22 @@ async fn what_following_does_not_carry_over_is_found_and_other_versions_are_refu
     }
 
     moving.writers(1).job().follows();
-    let differs = |more: &[&str], word: &str| {
-        let run = finish(&space, &[&["--yes", "--max-downtime", "3m"], more].concat());
-        assert!(run.code == 7 && run.stderr.contains(word), "{} {}", run.code, run.stderr);
-        assert!(may_write(&moving, Side::Source), "{word}");
-        moving.follows();
-    };
     moving.sql(Side::Source, "INSERT INTO api.pictures VALUES (6, lo_from_bytea(0, 'one more'))");
-    differs(&[], "large objects: 6 on the source, 5 on the target");
+    let run = finish(&space, &["--yes", "--max-downtime", "3m"]);
+    let what = "large objects: 6 on the source, 5 on the target";
+    assert!(run.code == 7 && run.stderr.contains(what), "{} {}", run.code, run.stderr);
+    assert!(may_write(&moving, Side::Source));
+    moving.follows();
     moving.sql(Side::Source, "SELECT lo_unlink(content) FROM api.pictures WHERE id = 6; DELETE FROM api.pictures WHERE id = 6");
-    // Without a key there is nothing by which a change could be carried over; the number of rows does not show that.
-    let said = moving
-        .sql(Side::Source, "UPDATE api.events SET said = 'changed' WHERE n = 3; SELECT count(*) FROM api.events WHERE n = 3");
-    assert_eq!(said, "1");
-    differs(&["--verify", "counts"], "api.events");
-    moving.sql(Side::Target, "UPDATE api.events SET said = 'changed' WHERE n = 3");
+    // Without a key there is nothing by which a change could be carried over. 0.17 does not get over that, and is not waited for.
+    moving.sql(Side::Source, "UPDATE api.events SET said = 'changed' WHERE n = 3");
+    space.wait_for("following has stopped, and that is told", || {
+        let run = finish(&space, &["--dry-run", "--verify", "counts"]);
+        run.code == 4 && run.stderr.contains("nobody reads slot")
+    });
+    let log = space.kubectl(&["logs", "job/db-upgrade", "--tail=40"]);
+    assert!(log.contains("WHERE clause columns not found") && may_write(&moving, Side::Source), "{log}");
+    moving.no_job().job().follows();
 
     // Stopped by scaling alone, with rows of which a sample is enough.
     let nothing = tempfile::NamedTempFile::new().unwrap();

@@ -106,7 +106,7 @@ impl Preview<'_> {
         }
         if !unidentified.is_empty() {
             warnings.push(format!(
-                "tables without a replica identity lose updates and deletes on the way, and are compared row by row: {}",
+                "updates and deletes in tables without a replica identity are lost on the way, or end all following; they are compared row by row: {}",
                 unidentified.join(", ")
             ));
         }
