@@ -67,8 +67,8 @@ async fn without_writers_nothing_differs_and_their_rights_come_back() {
 
     // A way that does not answer is led back at once.
     ends(&steady.dbmig(&["undo", &newest(&space), "--yes"]), 0, &["taken back"]);
-    let dead = [&service[..7], &["--probe", "svc/direct:8091/nowhere", "--timeout", "5s", "--yes"]].concat();
-    ends(&steady.dbmig(&dead), 7, &["get a good answer from svc/direct:8091/nowhere", "everything was taken back"]);
+    let dead = [&service[..7], &["--probe", "svc/direct:9999/ready", "--timeout", "5s", "--yes"]].concat();
+    ends(&steady.dbmig(&dead), 7, &["get a good answer from svc/direct:9999/ready", "everything was taken back"]);
     let selector = space.kubectl(&["get", "service", "direct", "-o", "jsonpath={.spec.selector}"]);
     assert!(selector.contains("\"alpha\""), "{selector}");
 
