@@ -5,6 +5,8 @@ mod refusals;
 mod ways;
 mod whole;
 
+use serde_json::Value;
+
 use crate::support::{Namespace, Run, Steady, steady};
 
 /// What is promoted.
@@ -43,6 +45,13 @@ fn ends(run: &Run, code: i32, texts: &[&str]) {
     }
     let leaked = steady::SECRETS.iter().find(|secret| run.stderr.contains(**secret) || run.stdout.contains(**secret));
     assert_eq!(leaked, None, "a secret is told");
+}
+
+/// The id of the newest operation of a command.
+fn newest(space: &Namespace, command: &str) -> String {
+    let history: Value = serde_json::from_str(&space.dbmig(&["history", "-o", "json"]).stdout).unwrap();
+    let mut of = history["items"].as_array().into_iter().flatten().filter(|record| record["command"] == command);
+    of.next_back().map(|record| record["id"].as_str().unwrap().to_owned()).unwrap_or_default()
 }
 
 /// Alpha is what it was: two replicas that stream, and nobody ever shared a data directory.

@@ -1,6 +1,6 @@
 //! Writers kept out so that nothing differs, traffic led by a Service or an Ingress, and the rights that it takes.
 
-use super::{alpha_is_whole, ends, forget_beta, is_tidy, promote};
+use super::{alpha_is_whole, ends, forget_beta, is_tidy, newest, promote};
 use crate::support::{Namespace, Run, Steady};
 
 const ROLES: &str = include_str!("../../../plugin-manifest/promote.yaml");
@@ -66,25 +66,15 @@ async fn without_writers_nothing_differs_and_their_rights_come_back() {
     assert!(selector.contains("\"beta\""), "{selector}");
 
     // A way that does not answer is led back at once.
-    ends(&steady.dbmig(&["undo", &newest(&space), "--yes"]), 0, &["taken back"]);
+    ends(&steady.dbmig(&["undo", &newest(&space, "route"), "--yes"]), 0, &["taken back"]);
     let dead = [&service[..7], &["--probe", "svc/direct:9999/ready", "--timeout", "5s", "--yes"]].concat();
     ends(&steady.dbmig(&dead), 7, &["get a good answer from svc/direct:9999/ready", "everything was taken back"]);
     let selector = space.kubectl(&["get", "service", "direct", "-o", "jsonpath={.spec.selector}"]);
     assert!(selector.contains("\"alpha\""), "{selector}");
 
-    let undone = steady.dbmig(&["undo", &of(&space, "promote"), "--yes", "--accept-data-loss"]);
+    let undone = steady.dbmig(&["undo", &newest(&space, "promote"), "--yes", "--accept-data-loss"]);
     ends(&undone, 0, &["are back", "streams from"]);
     assert!(may_write("alpha"));
     alpha_is_whole(&steady, "taken back with its writers' rights");
     is_tidy(&space);
-}
-
-fn of(space: &Namespace, command: &str) -> String {
-    let history: serde_json::Value = serde_json::from_str(&space.dbmig(&["history", "-o", "json"]).stdout).unwrap();
-    let of = history["items"].as_array().into_iter().flatten().filter(|record| record["command"] == command);
-    of.last().map(|record| record["id"].as_str().unwrap().to_owned()).unwrap_or_default()
-}
-
-fn newest(space: &Namespace) -> String {
-    of(space, "route")
 }
