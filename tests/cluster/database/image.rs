@@ -53,7 +53,7 @@ async fn djangos_and_liquibases_files_are_found_in_the_image_and_ef_cores_are_sa
     ];
     let mounts = [("data", "/data"), ("project", "/srv/shop"), ("changelog", "/liquibase/changelog")];
     let mounts: Vec<Value> = mounts.iter().map(|(name, path)| json!({"name": name, "mountPath": path})).collect();
-    let container = json!({"name": "main", "image": "busybox:1", "volumeMounts": mounts,
+    let container = json!({"name": "main", "image": "busybox:1", "volumeMounts": mounts, "workingDir": "/srv",
         "command": ["sh", "-c", "exec sleep 3600", "python", "/srv/shop/manage.py", "runserver"]});
     space.pod("app", &json!({"containers": [container], "terminationGracePeriodSeconds": 0, "volumes": volumes}));
 
