@@ -310,7 +310,8 @@ async fn answers(run: &Run, namespace: &str, probe: &Probe, count: u32, limit: D
     loop {
         match probe.ask(&run.cluster, namespace).await {
             Ok(()) => good += 1,
-            Err(failure) if Instant::now() >= until => return Err(failure),
+            // It has been asked long enough: clients wait.
+            Err(failure) if Instant::now() >= until => return Err(Failure { passing: false, ..failure }),
             Err(_) => good = 0,
         }
         if good >= count {
