@@ -131,10 +131,14 @@ pub fn judge(pod: Option<&Pod>, container: &str) -> Verdict<Pod> {
         return Verdict::Met(pod.clone());
     }
     let why = why_not_ready(pod);
-    if is_finished(pod) || Obstacle::of(&why).is_some() {
-        return Verdict::Never(Failure::refused(format!("pod/{} does not run", pod.name_any())).fact(why));
-    }
-    Verdict::Waiting(why)
+    let name = pod.name_any();
+    let fault = match Obstacle::of(&why) {
+        Some(Obstacle::Pull | Obstacle::Image) => format!("an image of pod/{name} can't be had"),
+        Some(Obstacle::Start) => format!("pod/{name} does not run"),
+        None if is_finished(pod) => format!("pod/{name} does not run"),
+        None => return Verdict::Waiting(why),
+    };
+    Verdict::Never(Failure::refused(fault).fact(why))
 }
 
 /// What of a pod is enough to make a twin of it when it is gone; `None` where that would be to keep a secret.

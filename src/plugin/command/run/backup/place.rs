@@ -14,7 +14,7 @@ use crate::cluster::claim::{self, Wanted};
 use crate::cluster::exec;
 use crate::cluster::helper::{Helper, Identity, LABEL_OPERATION, VOLUMES, WORK};
 use crate::cluster::job::{NEVER_READY, OwnJob, is_of_controller, is_over, owned_by, quieten};
-use crate::cluster::pods::{Verdict, Wait};
+use crate::cluster::pods::Wait;
 use crate::cluster::seat::Seat;
 use crate::cluster::twin::{judge, quiet};
 use crate::cluster::volume::{Mount, Source};
@@ -94,13 +94,7 @@ pub(super) async fn with_tool(run: &Run, desk: &Desk, backup: &Backup, image: &s
     let uid = job.uid().unwrap_or_default();
     let what = format!("a pod of image {image} to run");
     let wait = Wait { namespace: &run.namespace, fields: "", limit: desk.spec.patience(), what: &what };
-    let runs = |pods: &[Pod]| match judge(pods.iter().find(|pod| owned_by(pod, &uid)), container) {
-        // Asked by a person just now, and said wrongly more often than not.
-        Verdict::Waiting(why) if why.contains("ImagePullBackOff") || why.contains("ErrImageNeverPull") => {
-            Verdict::Never(Failure::refused(format!("the image of the backup, {image}, can't be had")).fact(why))
-        }
-        verdict => verdict,
-    };
+    let runs = |pods: &[Pod]| judge(pods.iter().find(|pod| owned_by(pod, &uid)), container);
     let pod = wait.until(&run.cluster, &run.stop, runs).await.map_err(taken_back)?;
     let seat = Seat::within(&run.cluster, &pod, container, WORK).await.map_err(taken_back)?;
     let tool = tool(run, desk, &pod, image).await.map_err(taken_back)?;
