@@ -3,6 +3,7 @@
 use super::Context;
 use super::operation::{self, Direction, Said, only_one};
 use super::session::Session;
+use super::start;
 use crate::cli::resume::Args;
 use crate::exit::Exit;
 use crate::failure::{Failure, Result};
@@ -19,7 +20,11 @@ pub async fn run(ctx: &Context, args: Args) -> Result<Exit> {
         Some(id) => super::history::load(session, id).await?,
         None => only_one(session, "resume", |record| !record.phase.is_over()).await?,
     };
-    refuse_if_over(&record)?;
+    match record.phase {
+        // Its Job may have ended since, long before it was to.
+        Phase::Done if record.command == start::NAME => start::refuse_unless_cut_off(&session.cluster, &record).await?,
+        _ => refuse_if_over(&record)?,
+    }
     session.ui.say(&format!(
         "going on with {}: {} {}, started {} by {}",
         record.id, record.command, record.target, record.created, record.by

@@ -4,6 +4,7 @@ use serde::Deserialize;
 
 use super::content::tables;
 use super::json;
+use super::room::Rooms;
 use super::sessions::writers;
 use crate::database::{Database, Dialect};
 use crate::failure::Result;
@@ -65,12 +66,12 @@ fn description(slot: &str) -> String {
     )
 }
 
-/// What is found about moving one database to another server by a slot and an origin of this name, worst first. A finding at level
+/// What is found about moving one database to another server by a slot and an origin of this name, with so much room, worst first. A finding at level
 /// `Broken` makes it impossible; one at `Attention` loses something unless it is seen to.
 ///
 /// # Errors
 /// As [`Database::query`].
-pub async fn ready(source: &dyn Database, target: &dyn Database, slot: &str) -> Result<Vec<Finding>> {
+pub async fn ready(source: &dyn Database, target: &dyn Database, slot: &str, rooms: &Rooms) -> Result<Vec<Finding>> {
     let sql = description(slot);
     let (from, to) = futures::try_join!(source.query(&sql), target.query(&sql))?;
     let (from, to): (Server, Server) = (json(&from, "itself")?, json(&to, "itself")?);
@@ -101,6 +102,7 @@ pub async fn ready(source: &dyn Database, target: &dyn Database, slot: &str) -> 
         );
     }
     findings.extend(lost(&from));
+    findings.extend(rooms.findings(from.bytes, from.slot_limit.and_then(|limit| u64::try_from(limit).ok())));
     findings.sort_by_key(|finding| std::cmp::Reverse(finding.level));
     Ok(findings)
 }

@@ -23,8 +23,12 @@ const WARM: u64 = 20;
 /// How a database is cut over.
 #[derive(Clone, Copy)]
 enum Way {
+    /// finish.sh, and a restart of the application.
     Seed,
-    Plugin,
+    /// Ours, and a restart of the application.
+    Restart,
+    /// Ours, by the Service alone: the application connects anew by itself.
+    Service,
 }
 
 /// What came of it.
@@ -54,12 +58,13 @@ pub(super) fn measure(megabytes: u64) -> Outcome<Vec<Row>> {
         bench.clear()?;
         turn
     };
-    let (seed, ours) = (turn(Way::Seed)?, turn(Way::Plugin)?);
+    let (seed, ours, service) = (turn(Way::Seed)?, turn(Way::Restart)?, turn(Way::Service)?);
     Ok(vec![
         Row { goal: NO_GOAL, ..seed.row("no writes: finish.sh and a restart, seconds") },
-        ours.row("no writes: finish, seconds"),
+        Row { goal: NO_GOAL, ..ours.row("no writes: finish and a restart, seconds") },
+        service.row("no writes: finish and a switched Service, seconds"),
         Row {
-            name: "no writes: finish to finish.sh and a restart",
+            name: "no writes: finish to finish.sh, both with a restart",
             ratio: ours.outage / seed.outage,
             goal: 1.0,
             better: Better::Lower,
@@ -67,12 +72,15 @@ pub(super) fn measure(megabytes: u64) -> Outcome<Vec<Row>> {
         },
         Row {
             name: "acknowledged rows lost by finish",
-            ratio: ours.lost as f64,
+            ratio: (ours.lost + service.lost) as f64,
             goal: 0.0,
             better: Better::Lower,
             raw: format!(
                 "{} of {}; by finish.sh and a restart {} of {}",
-                ours.lost, ours.acknowledged, seed.lost, seed.acknowledged
+                ours.lost + service.lost,
+                ours.acknowledged + service.acknowledged,
+                seed.lost,
+                seed.acknowledged
             ),
         },
     ])
@@ -117,7 +125,8 @@ impl Bench {
         sleep(Duration::from_secs(WARM));
         match way {
             Way::Seed => self.by_the_seed()?,
-            Way::Plugin => self.by_us()?,
+            Way::Restart => self.by_us(&["--restart", "deployment/writer"])?,
+            Way::Service => self.by_us(&[])?,
         }
         sleep(Duration::from_secs(3)); // some rows on the new server
         let log = self.capture(&["exec", "shell", "--", "sh", "-c", "sort -n /acks/*"])?;
@@ -162,10 +171,10 @@ impl Bench {
         Ok(())
     }
 
-    fn by_us(&self) -> Outcome {
-        heading("kubectl dbmig finish");
-        let switch = ["--switch-service", "svc/db", "--to", "svc/pg17", "--restart", "deployment/writer"];
-        let mut plugin = self.kubectl(&[&["dbmig", "finish", "job/db-upgrade", "--yes"], &switch[..]].concat());
+    fn by_us(&self, more: &[&str]) -> Outcome {
+        heading(&format!("kubectl dbmig finish --switch-service {}", more.join(" ")));
+        let switch = ["--switch-service", "svc/db", "--to", "svc/pg17"];
+        let mut plugin = self.kubectl(&[&["dbmig", "finish", "job/db-upgrade", "--yes"], &switch[..], more].concat());
         run_command(plugin.env("PATH", path_with(&root().join("target/release"))?))
     }
 

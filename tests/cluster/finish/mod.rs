@@ -1,5 +1,6 @@
 //! `finish`: the seed's Job as it is, while a writer writes.
 
+mod cut_off;
 mod faults;
 mod left;
 mod proof;

@@ -179,8 +179,18 @@ const PATIENCE: Duration = Duration::from_secs(300);
 /// Whether a Job has ended, one way or another.
 #[must_use]
 pub fn is_over(job: &Job) -> bool {
+    has(job, "Failed") || has_succeeded(job)
+}
+
+/// Whether a Job has ended with success.
+#[must_use]
+pub fn has_succeeded(job: &Job) -> bool {
+    has(job, "Complete")
+}
+
+fn has(job: &Job, condition: &str) -> bool {
     let conditions = job.status.iter().flat_map(|status| status.conditions.iter().flatten());
-    conditions.into_iter().any(|one| matches!(one.type_.as_str(), "Complete" | "Failed") && one.status == "True")
+    conditions.into_iter().any(|one| one.type_ == condition && one.status == "True")
 }
 
 /// Whether a Job is of this operation.

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use tokio::time::Instant;
 
-use super::desk::{Desk, copier, exit_code};
+use super::desk::{Desk, copier};
+use super::ended::{anew, drop_slot, ended};
 use super::preview::Preview;
 use super::spec::{Scaled, Service, Spec};
 use crate::cli::finish::Args;
@@ -76,15 +77,8 @@ impl<'a> Look<'a> {
         for notice in &target.notices {
             session.ui.say(&harmless(notice));
         }
-        if let Some(code) = exit_code(&target) {
-            return Err(Failure::refused(format!(
-                "container {} of pod/{} has ended with exit code {code}",
-                target.container,
-                target.pod_name()
-            ))
-            .fact("there is nothing left to finish: nobody follows the source any more")
-            .state("nothing was changed")
-            .next(format!("kubectl dbmig logs {asked}")));
+        if let Some(failure) = ended(session, &target, args, id).await {
+            return Err(failure);
         }
         let copier = copier(&target, args.dir.clone());
         let caveat = copier.version(&session.cluster).await?.check()?;
@@ -247,14 +241,14 @@ impl<'a> Look<'a> {
         let Some(slot) = replication::settled_slot(source, &spec.slot).await? else {
             return Err(refused(format!("the source has no replication slot {}", spec.slot)).next("name it: --slot-name NAME"));
         };
-        let orphaned = format!("SELECT pg_drop_replication_slot('{}')   -- on the source, and begin again", spec.slot);
+        let begin_again = |failure: Failure| failure.next(drop_slot(&spec.slot)).next(anew(&self.target));
         if slot.lost {
-            return Err(refused(format!("the source has thrown away what slot {} still needs", slot.name)).next(orphaned));
+            return Err(begin_again(refused(format!("the source has thrown away what slot {} still needs", slot.name))));
         }
         if !slot.active {
-            return Err(refused(format!("nobody reads slot {}: following has stopped", slot.name))
-                .fact(format!("it keeps {} of write-ahead log on the source's disk", bytes(slot.retained.unwrap_or_default())))
-                .next(format!("kubectl dbmig logs {}", spec.target)));
+            let stopped = refused(format!("nobody reads slot {}: following has stopped", slot.name))
+                .fact(format!("it keeps {} of write-ahead log on the source's disk", bytes(slot.retained.unwrap_or_default())));
+            return Err(begin_again(stopped.next(format!("kubectl dbmig logs {}", spec.target))));
         }
         let applied = replication::applied(&*self.open.target, &spec.origin).await?;
         if applied.is_none() {

@@ -1,6 +1,7 @@
 //! `finish`: end a copy that follows its source, and have the application use it: the plan, and the look before it.
 
 mod desk;
+mod ended;
 mod look;
 mod needs;
 mod preview;

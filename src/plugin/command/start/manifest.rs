@@ -14,21 +14,27 @@ const WORK: &str = "/copy";
 /// Nobody's user, whom the volume is given to.
 const USER: i64 = 1000;
 
-/// Begins, or goes on where an earlier pod was; applying changes is only enabled once everything is copied. It ends where `finish`
-/// tells it to, which is after all has been proven, and so it may drop its slot.
+/// Begins, or goes on where an earlier pod was; applying changes is only enabled once everything is copied. It drops its slot where
+/// `finish` has told it to end, which is after all has been proven, and nowhere else: a signal to all its processes ends it with
+/// success, too.
 const SCRIPT: &str = "\
 #!/bin/sh
 set -eu
-if pgcopydb stream sentinel get 2>/dev/null | grep -q '^apply *enabled'; then
+is() {
+  pgcopydb stream sentinel get 2>/dev/null | grep -q \"^$1\"
+}
+if is 'apply *enabled'; then
   pgcopydb follow --resume --not-consistent
-  pgcopydb stream cleanup
-  exit
-fi
-if [ -e /copy/pgcopydb ]; then
+elif [ -e /copy/pgcopydb ]; then
   echo 'an earlier copy was cut off before it was whole: take the move back and start again' >&2
   exit 1
+else
+  pgcopydb clone --follow \"$@\"
 fi
-pgcopydb clone --follow \"$@\"
+if is 'endpos *0/0$'; then
+  echo 'following ended before it was told where: its slot stays, and it can go on from there' >&2
+  exit 1
+fi
 pgcopydb stream cleanup
 ";
 

@@ -1,6 +1,7 @@
 //! `start`: begin to move a PostgreSQL database by a Job that clones it and follows it.
 
 mod manifest;
+mod room;
 mod spec;
 mod step;
 
@@ -20,8 +21,10 @@ use super::pair::Pair;
 use super::session::{self, Session};
 use super::vacuum::needs::Rule;
 use crate::cli::start::Args;
+use crate::cluster::Cluster;
 use crate::cluster::access::{self, Need};
 use crate::cluster::error::{Context as _, found};
+use crate::cluster::job::{OwnJob, has_succeeded, is_over};
 use crate::exit::Exit;
 use crate::failure::{Failure, Result};
 use crate::framework::{Finding, Level};
@@ -100,7 +103,11 @@ fn pod(spec: &Spec, id: &str, namespace: &str) -> Result<Pod> {
 }
 
 async fn looked(session: &Session, args: &Args, spec: Spec, pair: &Pair, id: &str) -> Result<Exit> {
-    let findings = session.stop.interruptible(ready(&*pair.source, &*pair.target, SLOT)).await??;
+    let looking = async {
+        let rooms = room::rooms(&session.cluster, pair).await;
+        ready(&*pair.source, &*pair.target, SLOT, &rooms).await
+    };
+    let findings = session.stop.interruptible(looking).await??;
     let plan = Plan { spec: &spec, findings: &findings };
     plan.show(session, args.dry_run)?;
     let worst = findings.iter().map(|finding| finding.level).max();
@@ -148,6 +155,25 @@ async fn carry_out(session: &Session, spec: Spec, pair: Pair, id: &str) -> Resul
 /// The record comes from another version.
 pub(super) fn desk(record: &Record) -> Result<Arc<Desk>> {
     Ok(Arc::new(Desk::new(record.spec()?, None)))
+}
+
+/// A move that has begun can go on by another Job only where its own one was cut off: with its work on its volume, and its slot.
+///
+/// # Errors
+/// `Refused` with what the Job does instead.
+pub(super) async fn refuse_unless_cut_off(cluster: &Cluster, record: &Record) -> Result<()> {
+    let spec: Spec = record.spec()?;
+    let job = OwnJob::new(cluster, &record.namespace, &spec.name).of(&record.id).await?;
+    let refused = |what: &str| Failure::refused(format!("job/{} {what}", spec.name)).state("nothing was changed");
+    match job {
+        Some(job) if !is_over(&job) => {
+            Err(refused("has not ended").next(format!("kubectl dbmig watch job/{} -n {}", spec.name, record.namespace)))
+        }
+        Some(job) if has_succeeded(&job) => Err(refused("has ended where it was told to: there is nothing to go on with")),
+        Some(_) => Ok(()),
+        None => Err(refused(&format!("is not there any more, or not the one that {} made", record.id))
+            .next(format!("kubectl dbmig undo {} -n {}   # then start again", record.id, record.namespace))),
+    }
 }
 
 /// What would be made, and what was found.

@@ -19,6 +19,7 @@ use super::spec::Spec;
 use crate::cluster::Cluster;
 use crate::cluster::error::{is_not_found, translate};
 use crate::cluster::helper::LABEL_OPERATION;
+use crate::cluster::job::{OwnJob, is_over};
 use crate::cluster::pods::{Verdict, Wait, statuses};
 use crate::command::kept_logs;
 use crate::command::pair::Pair;
@@ -28,6 +29,8 @@ use crate::replication::{SLOT, applied, drop_origin, drop_slot, slot};
 
 /// Name in the memory that says that slot and origin were nobody's.
 const FREE: &str = "free";
+/// Name in the memory that says that it follows on, by another Job, with the slot that it had.
+const AGAIN: &str = "again";
 /// How long pgcopydb may take to make its slot: an image to pull, and every transaction that is open has to end first.
 const BEGIN: Duration = Duration::from_secs(600);
 /// How long a Job's pod may take to go.
@@ -77,7 +80,7 @@ pub(in crate::command) fn steps(desk: &Arc<Desk>) -> Vec<Box<dyn Step>> {
         Box::new(Make::<PersistentVolumeClaim>::new(desk, "volume", manifest_claim)),
         Box::new(Make::<ConfigMap>::new(desk, "script", manifest_config)),
         Box::new(Free(desk.clone())),
-        Box::new(Make::<Job>::new(desk, "job", manifest::job)),
+        Box::new(Copy(Make::<Job>::new(desk, "job", manifest::job))),
         Box::new(Begin(desk.clone())),
     ]
 }
@@ -234,6 +237,64 @@ impl Step for Free {
     }
 }
 
+/// Makes the Job; in place of one that has ended when it was to follow on.
+struct Copy(Make<Job>);
+
+#[async_trait]
+impl Step for Copy {
+    fn id(&self) -> &'static str {
+        self.0.id()
+    }
+
+    fn title(&self) -> String {
+        self.0.title()
+    }
+
+    async fn look(&self, run: &Run) -> Result<Look> {
+        Ok(match self.ended(run).await? {
+            Some(_) => Look::Todo,
+            None => self.0.look(run).await?,
+        })
+    }
+
+    async fn act(&self, run: &Run) -> Result<String> {
+        let Some(job) = self.ended(run).await? else { return self.0.act(run).await };
+        let pair = self.0.desk.pair(run).await?;
+        match slot(&*pair.source, SLOT).await? {
+            Some(slot) if !slot.lost => {}
+            Some(_) => return Err(over("the source has thrown away what its slot still needs")),
+            None => return Err(over("the source has no slot of it any more")),
+        }
+        run.memory.keep(AGAIN, &true)?;
+        kept_logs::keep(run, &pods(run).await?).await;
+        self.own(run).remove(&run.cluster, &run.stop, &job).await?;
+        self.0.act(run).await?;
+        Ok("in place of the one that had ended".to_owned())
+    }
+
+    async fn back(&self, run: &Run) -> Result<String> {
+        self.0.back(run).await
+    }
+}
+
+impl Copy {
+    fn own(&self, run: &Run) -> OwnJob {
+        OwnJob::new(&run.cluster, &run.namespace, &self.0.desk.spec.name)
+    }
+
+    /// The Job, if it is ours and has ended.
+    async fn ended(&self, run: &Run) -> Result<Option<Job>> {
+        Ok(self.own(run).of(&run.id).await?.filter(is_over))
+    }
+}
+
+/// Nothing of it can go on.
+fn over(why: &str) -> Failure {
+    Failure::refused(format!("the move can't go on: {why}"))
+        .fact("either it was finished, or what was written since is lost to its copy")
+        .state("nothing was changed")
+}
+
 /// Waits until pgcopydb has its replication slot: from then on nothing that is written is missed.
 struct Begin(Arc<Desk>);
 
@@ -253,9 +314,10 @@ impl Step for Begin {
 
     async fn act(&self, run: &Run) -> Result<String> {
         let pair = self.0.pair(run).await?;
-        let until = Instant::now() + BEGIN;
+        let (until, goes_on) = (Instant::now() + BEGIN, run.memory.recall::<bool>(AGAIN)?.is_some());
         loop {
-            if let Some(slot) = slot(&*pair.source, SLOT).await? {
+            let found = slot(&*pair.source, SLOT).await?;
+            if let Some(slot) = found.filter(|slot| slot.active || !goes_on) {
                 return Ok(format!("slot {} by {}", slot.name, slot.plugin));
             }
             self.refuse_ended(run).await?;

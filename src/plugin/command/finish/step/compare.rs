@@ -113,7 +113,11 @@ impl Step for Compare {
     async fn act(&self, run: &Run) -> Result<String> {
         let same = same(&self.0, run, self.0.spec.verify).await?;
         run.memory.keep(SAME, &same)?;
-        Ok(format!("{} are the same", same.in_words()))
+        Ok(match self.0.spec.verify {
+            Verify::Counts | Verify::None => format!("{} on both sides", same.in_words()),
+            Verify::Sample => format!("samples of {} are the same", same.in_words()),
+            Verify::Full => format!("{} are the same", same.in_words()),
+        })
     }
 
     async fn back(&self, run: &Run) -> Result<String> {
