@@ -206,15 +206,45 @@ impl Clock {
 /// Until the other side ends, as it comes: what waits together goes together.
 fn carry_answers(from: &mut impl Read, mut to: impl Write, clock: &Clock) -> io::Result<()> {
     let (mut packer, mut content, mut frame) = (Packer::default(), vec![0; CONTENT_BYTES], Vec::new());
+    let mut pace = Pace::default();
     loop {
         let count = read(from, &mut content)?;
         if count == 0 {
             return Ok(());
         }
         frame.clear();
-        packer.pack(&content[..count], &mut frame);
+        match pace.is_fast {
+            true => Packer::copy(&content[..count], &mut frame),
+            false => packer.pack(&content[..count], &mut frame),
+        };
+        let begun = Instant::now();
         to.write_all(&frame)?;
+        pace.took(count, begun.elapsed());
         clock.tick();
+    }
+}
+
+/// How fast content is taken off our hands: where that is faster than it could be packed, packing would only hold it up.
+#[derive(Default)]
+struct Pace {
+    bytes: usize,
+    time: Duration,
+    is_fast: bool,
+}
+
+impl Pace {
+    /// Content that is judged together: more than what pipes and sockets on the way hold.
+    const JUDGED: usize = 4 << 20;
+    /// Bytes a second that LZ4 makes nothing faster of, on a slow core.
+    const FAST: usize = 100 << 20;
+
+    fn took(&mut self, bytes: usize, time: Duration) {
+        self.bytes += bytes;
+        self.time += time;
+        if self.bytes >= Self::JUDGED {
+            let is_fast = self.time.as_secs_f64() * Self::FAST as f64 <= self.bytes as f64;
+            *self = Self { is_fast, ..Self::default() };
+        }
     }
 }
 

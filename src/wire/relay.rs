@@ -43,7 +43,13 @@ impl Packer {
     /// Appends the frame of the first bytes of `content`, [`CONTENT_BYTES`] at the most; how many they are. Nothing has no frame.
     pub fn pack(&mut self, content: &[u8], frames: &mut Vec<u8>) -> usize {
         let content = &content[..content.len().min(CONTENT_BYTES)];
-        if !content.is_empty() && !self.smaller(content, frames) {
+        if content.is_empty() || self.smaller(content, frames) { content.len() } else { Self::copy(content, frames) }
+    }
+
+    /// The same with the content as it is.
+    pub fn copy(content: &[u8], frames: &mut Vec<u8>) -> usize {
+        let content = &content[..content.len().min(CONTENT_BYTES)];
+        if !content.is_empty() {
             frames.extend_from_slice(&header(content.len(), content.len()));
             frames.extend_from_slice(content);
         }

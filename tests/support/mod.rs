@@ -4,7 +4,7 @@
 
 mod acks;
 mod fixture;
-mod helm;
+pub(crate) mod helm;
 mod job;
 mod moving;
 mod namespace;

@@ -90,6 +90,9 @@ pub struct JobArgs {
     /// Give up on a statement after this, told in the same way
     #[arg(long, value_name = "DURATION", value_parser = duration::parse)]
     pub statement_timeout: Option<Duration>,
+    /// How often to try again after a try that failed, as the Job's backoffLimit; for migrations that can't do harm twice
+    #[arg(long, value_name = "COUNT", default_value_t = 0, value_parser = clap::value_parser!(i32).range(0..=20))]
+    pub backoff_limit: i32,
     /// Run it even where the books say that a migration has failed before or one holds the lock, or beside what can't be stopped
     #[arg(long)]
     pub force: bool,

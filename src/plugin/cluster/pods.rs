@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use futures::TryStreamExt;
+use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Container, ContainerStatus, Pod};
 use kube::api::Api;
 use kube::runtime::watcher::{self, Event};
@@ -13,6 +14,9 @@ use super::Cluster;
 use crate::exit::Exit;
 use crate::failure::{Failure, Result};
 use crate::shutdown::Stop;
+
+/// A container that has run for so long does not end by what it does when it starts.
+const SETTLED: Duration = Duration::from_secs(60);
 
 /// What a condition says of the pods it is shown.
 pub enum Verdict<T> {
@@ -188,6 +192,15 @@ pub fn is_running(status: &ContainerStatus) -> bool {
     status.state.as_ref().is_some_and(|state| state.running.is_some())
 }
 
+/// A container runs, and not only for the moment: one that was just started again, or is not Ready yet, may be on its way to its end.
+#[must_use]
+pub fn stays(status: &ContainerStatus) -> bool {
+    let Some(running) = status.state.as_ref().and_then(|state| state.running.as_ref()) else { return false };
+    let begun = running.started_at.as_ref().map(|time| time.0);
+    let is_old = begun.is_some_and(|begun| Timestamp::now().duration_since(begun).unsigned_abs() > SETTLED);
+    is_old || (status.ready && status.restart_count == 0)
+}
+
 /// The command line of a container, as far as its spec says it.
 pub fn command_line(container: &Container) -> impl Iterator<Item = &String> {
     container.command.iter().chain(&container.args).flatten()
@@ -229,6 +242,18 @@ fn colon(text: Option<&str>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn who_was_just_started_again_does_not_stay() {
+        let of = |seconds: i64, ready: bool, restarts: i32| -> ContainerStatus {
+            let at = Timestamp::now() - jiff::SignedDuration::from_secs(seconds);
+            let state = serde_json::json!({"running": {"startedAt": at.to_string()}});
+            serde_json::from_value(serde_json::json!({"name": "c", "image": "i", "imageID": "", "ready": ready, "restartCount": restarts, "state": state}))
+                .unwrap()
+        };
+        assert!(stays(&of(1, true, 0)) && stays(&of(100, true, 3)) && stays(&of(100, false, 3)));
+        assert!(!stays(&of(1, false, 0)) && !stays(&of(10, true, 1)));
+    }
 
     #[test]
     fn a_secret_that_is_missing_stays_wrong_and_one_not_heard_of_yet_does_not() {

@@ -1,11 +1,11 @@
 //! Where our binary sits beside a pod that keeps running: in its container, in an ephemeral one, or in a helper pod.
 
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
 
 use super::Cluster;
 use super::agent::Agent;
 use super::helper::{self, Helper, VOLUMES};
-use super::pods::{is_running, statuses};
+use super::pods::{is_running, statuses, stays};
 use super::volume::{Mount, Source, mounts};
 use super::{claim, ephemeral, node};
 use crate::failure::{Failure, Result};
@@ -127,7 +127,7 @@ impl Seat {
     /// # Errors
     /// Names each place that was tried, and why it would not do.
     pub async fn in_network(cluster: &Cluster, stop: &Stop, pod: &Pod, container: &str, helper: Helper) -> Result<Self> {
-        let mut names: Vec<&str> = running(pod).collect();
+        let mut names: Vec<&str> = statuses(pod).filter(|status| stays(status)).map(|status| status.name.as_str()).collect();
         names.sort_by_key(|name| *name != container);
         let mut tried = Vec::new();
         for name in &names {
@@ -154,7 +154,10 @@ impl Seat {
         leaves: Leaves,
     ) -> Result<Self> {
         let mut tried = Vec::new();
-        if running(pod).any(|name| name == container) {
+        // Whoever only looks would lose its way with a container that crashes again, and can look from elsewhere.
+        let may_leave = leaves == Leaves::Nothing && !mounts.iter().any(|mount| matches!(mount.source, Source::WithPod(_)));
+        let stays = |status: &ContainerStatus| if may_leave { stays(status) } else { is_running(status) };
+        if statuses(pod).any(|status| status.name == container && stays(status)) {
             match in_container(cluster, pod, container, &helper, mounts).await {
                 Ok(seat) => return Ok(seat),
                 Err(failure) => tried.push(format!("in container {container}: {}", failure.in_a_line())),
@@ -173,11 +176,6 @@ impl Seat {
         }
         Self::in_helper_pod(cluster, stop, helper, mounts).await.map_err(|failure| failure.facts(tried))
     }
-}
-
-/// Names of the containers that run.
-fn running(pod: &Pod) -> impl Iterator<Item = &str> {
-    statuses(pod).filter(|status| is_running(status)).map(|status| status.name.as_str())
 }
 
 async fn in_container(cluster: &Cluster, pod: &Pod, container: &str, helper: &Helper, mounts: &[Mount]) -> Result<Seat> {

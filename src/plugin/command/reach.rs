@@ -9,7 +9,7 @@ use crate::cluster::agent::Agent;
 use crate::cluster::helper::Helper;
 use crate::cluster::image::ImagePod;
 use crate::cluster::kind::TargetRef;
-use crate::cluster::pods::{is_running, statuses};
+use crate::cluster::pods::{statuses, stays};
 use crate::cluster::seat::{Leaves, Seat};
 use crate::cluster::target::Target;
 use crate::cluster::volume::{Mount, Source, mounts};
@@ -121,7 +121,7 @@ impl Reach {
     /// # Errors
     /// Why it can't be reached.
     pub(super) async fn connect(&self, cluster: &Cluster, stop: &Stop, found: &Found) -> Result<Box<dyn Database>, Unreached> {
-        let has_neighbours = statuses(&self.target.pod).any(is_running);
+        let has_neighbours = statuses(&self.target.pod).any(stays);
         if matches!(found.location, Location::Server(_)) && self.seat.helper.is_some() && has_neighbours {
             let (target, helper) = (&self.target, self.helper.clone());
             let inside = Seat::in_network(cluster, stop, &target.pod, &target.container, helper).await;

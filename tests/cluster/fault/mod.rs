@@ -8,7 +8,7 @@ mod interrupt;
 mod job;
 mod moment;
 mod reach;
-mod server;
+pub(crate) mod server;
 mod step;
 
 pub(crate) use self::filler::Filler;

@@ -17,15 +17,15 @@ use crate::place::{Owner, Place, STEPS, Size, resumed, stopped, undone};
 use crate::support::{Namespace, Run, Running};
 
 /// The throwaway cluster's own program. Nobody else's API server is killed.
-fn lab() -> Option<OsString> {
+pub(crate) fn lab() -> Option<OsString> {
     std::env::var_os("DBMIG_TEST_LAB")
 }
 
-fn kill_server() {
+pub(crate) fn kill_server() {
     assert_eq!(Run::of(Command::new(lab().expect("the throwaway cluster")).args(["kill", "kube-apiserver"])).code, 0);
 }
 
-fn start_server() {
+pub(crate) fn start_server() {
     let up = Run::of(Command::new(lab().expect("the throwaway cluster")).arg("up"));
     assert_eq!(up.code, 0, "{}", up.stderr);
 }

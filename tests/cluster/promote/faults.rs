@@ -1,8 +1,10 @@
 //! The plugin dies at every step, the API server goes, alpha is scaled up at the worst moment, helm is killed: alpha serves, and `resume`
 //! and `undo` work from wherever that was.
 
+use std::os::unix::fs::PermissionsExt as _;
+
 use super::{alpha_is_whole, beta_is_gone, ends, forget_beta, is_tidy, promote};
-use crate::support::{Namespace, Running, Steady};
+use crate::support::{Namespace, Running, Steady, helm};
 
 /// Steps of a promotion that takes the replica's own volume.
 const STEPS: usize = 9;
@@ -96,4 +98,37 @@ async fn alpha_scaled_up_at_the_worst_moment_shares_its_data_with_nobody() {
         beta_is_gone(&space);
     }
     alpha_is_whole(&steady, "scaled up while its volume changed hands");
+}
+
+/// Helm that does not end, and helm that is killed half-way: all is taken back, and the replica streams.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_helm_that_hangs_or_is_killed_is_taken_back() {
+    let space = Namespace::new("promote").await;
+    let Some(steady) = Steady::new(&space) else { return };
+    let steady = steady.up();
+    let dir = tempfile::tempdir().unwrap();
+    let real = helm::helm();
+    let like = |name: &str, install: &str| {
+        let path = dir.path().join(name);
+        let text = format!("#!/bin/sh\n[ \"$1\" != install ] || {{ {install}; }}\nexec {} \"$@\"\n", real.display());
+        std::fs::write(&path, text).unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    let hangs = like("hangs", "sleep 3600 & wait");
+    let dies = like("dies", &format!("{} \"$@\" & sleep 4; kill -KILL $! $$", real.display()));
+    for (helm, texts) in [
+        (&hangs, &["helm install has not ended within 45 s, and was ended", "everything was taken back"][..]),
+        (&dies, &["helm install ended with a signal", "everything was taken back"][..]),
+    ] {
+        let run = steady.dbmig(&promote(&["--helm", helm, "--timeout", "15s"]));
+        ends(&run, if helm == &hangs { 6 } else { 1 }, texts);
+        alpha_is_whole(&steady, helm);
+        beta_is_gone(&space);
+        forget_beta(&space);
+        is_tidy(&space);
+    }
+    // Nothing of it runs on.
+    let left = std::process::Command::new("pgrep").args(["-f", dir.path().to_str().unwrap()]).output().unwrap();
+    assert!(left.stdout.is_empty(), "{}", String::from_utf8_lossy(&left.stdout));
 }

@@ -2,6 +2,7 @@
 
 mod faults;
 mod refusals;
+mod server;
 mod ways;
 mod whole;
 

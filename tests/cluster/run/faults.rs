@@ -87,6 +87,18 @@ async fn what_does_not_start_is_taken_back_and_what_fails_says_why() {
     // The Job that failed is in nobody's way.
     ends(&space.dbmig(&["run", "-f", &file, "--yes"]), 0, &["version 1ba709663f26 → 0c0c70d73d4b", "done"]);
     assert_eq!(keeper.revision().as_deref(), Some(HEAD));
+
+    // A try that fails is not the end where more were asked for.
+    keeper.reset();
+    let (_third, flaky) =
+        keeper.file_of("[ -e /data/tried ] || { touch /data/tried; echo the first try; exit 3; }; flask db upgrade");
+    let run = space.dbmig(&["run", "-f", &flaky, "--yes", "--backoff-limit", "2"]);
+    ends(&run, 0, &["the first try", "exit code 3", "its Job tries again", "applied 0c0c70d73d4b"]);
+    let failing = "echo one more try; exit 3";
+    let (_fourth, failing) = keeper.file_of(failing);
+    let run = space.dbmig(&["run", "-f", &failing, "--yes", "--backoff-limit", "1"]);
+    ends(&run, 1, &["its Job tries again", "the migration failed", "exit code 3"]);
+    assert_eq!(run.stderr.matches("| one more try").count(), 2, "{}", run.stderr);
     is_tidy(space);
 }
 

@@ -131,7 +131,7 @@ async fn everything_that_shares_the_secret_is_stopped_migrated_and_started_with_
 
     // Taken back while it runs.
     let mut running = Running::start(space.dbmig_command_as(&user, &with(&["sleep", "3600"])));
-    running.reaches(5, 10);
+    running.reaches(6, 11);
     running.interrupt();
     ends(&running.ends(), 8, &["goes on without us"]);
     assert_eq!(state(&server), STOPPED);
@@ -141,7 +141,7 @@ async fn everything_that_shares_the_secret_is_stopped_migrated_and_started_with_
 
     // Somebody starts the worker again before the migration begins.
     let mut running = Running::start(space.dbmig_command_as(&user, &with(&["flask", "db", "upgrade"])));
-    running.reaches(3, 10);
+    running.reaches(4, 11);
     running.paused(|| {
         space.kubectl(&["scale", "deployment", "worker", "--replicas=1"]);
         space.wait_for("the worker has a pod", || {
@@ -175,14 +175,8 @@ async fn everything_that_shares_the_secret_is_stopped_migrated_and_started_with_
     space.kubectl(&["wait", "--for=condition=Available", "--timeout=180s", "deployment", "keeper", "worker"]);
     ends(&space.dbmig_as(&user, &with(&["flask", "db", "upgrade"])), 0, &[]);
 
-    // Killed while things are stopped, and while they start: what is left to do is done once.
-    for step in [2, 9] {
-        let mut running = Running::start(space.dbmig_command_as(&user, &with(&["flask", "db", "upgrade"])));
-        running.reaches(step, 10);
-        running.kill();
-        ends(&space.dbmig_as(&user, &["resume", "--yes"]), 0, &["done"]);
-        assert_eq!(state(&server), AFTER, "killed at step {step}");
-    }
+    // What runs has the new image already.
+    ends(&space.dbmig_as(&user, &with(&["flask", "db", "upgrade"])), 0, &["nothing was left to do"]);
     is_tidy(space);
 }
 
@@ -217,5 +211,49 @@ async fn a_rollout_that_never_gets_ready_stays_with_its_way_back() {
     ends(&space.dbmig(&["undo", &id, "--yes"]), 0, &["taken back"]);
     assert_eq!((state(&server).as_str(), revision(&server).as_str()), (BEFORE, FIRST));
     space.kubectl(&["wait", "--for=condition=Available", "--timeout=180s", "deployment", "keeper", "worker"]);
+    is_tidy(space);
+}
+
+/// Steps of an offline run with another image.
+const STEPS: usize = 11;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_offline_run_that_is_killed_at_any_step_is_taken_back_or_resumed() {
+    let Some(server) = server("runkilled").await else { return };
+    let space = &server.space;
+    deploy(&server);
+    deploy_cronjob(&server).await;
+    let run = |image: &'static str| {
+        ["run", "--offline", "deployment/keeper", "--image", image, "--yes", "--", "flask", "db", "upgrade"]
+    };
+    let missing = space.dbmig(&run("no.such.registry.invalid/keeper:9"));
+    ends(
+        &missing,
+        4,
+        &["image no.such.registry.invalid/keeper:9 can't be had", "nothing was stopped yet", "everything was taken back"],
+    );
+    assert_eq!(state(&server), BEFORE);
+
+    for step in 1..=STEPS {
+        let mut running = Running::start(space.dbmig_command(&run("migrations:1")));
+        running.reaches(step, STEPS);
+        running.kill();
+        // Once the migration has run there is no way back but its own.
+        let verb = if step % 2 == 1 && step < 6 { "undo" } else { "resume" };
+        ends(&space.dbmig(&[verb, "--yes"]), 0, &[]);
+        let as_asked = if verb == "undo" { BEFORE } else { AFTER };
+        assert_eq!(state(&server), as_asked, "{verb} after it was killed at step {step}");
+        if verb == "resume" {
+            assert_eq!(revision(&server), HEAD, "killed at step {step}");
+            for (kind, container) in
+                [("deployment/keeper", "uwsgi"), ("deployment/worker", "uwsgi"), ("cronjob/nightly", "uwsgi")]
+            {
+                space.kubectl(&["set", "image", kind, &format!("{container}=databases:1")]);
+            }
+        }
+        space.kubectl(&["wait", "--for=condition=Available", "--timeout=180s", "deployment", "keeper", "worker"]);
+    }
+    let versions = server.sql(CLIENT, "SELECT string_agg(version_num, ',') FROM alembic_version");
+    assert_eq!(versions.trim(), HEAD);
     is_tidy(space);
 }

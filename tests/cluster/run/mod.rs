@@ -37,8 +37,9 @@ fn newest(space: &Namespace) -> String {
 /// No pod and no Lease of ours is left; Jobs that ended by themselves and records may be.
 fn is_tidy(space: &Namespace) {
     space.wait_for("no helper and no Lease of ours is left", || {
-        let words = ["get", "pods,leases", "-o", "jsonpath={range .items[?(@.status.phase!='Succeeded')]}{.metadata.name} {end}"];
-        !space.kubectl(&words).contains("dbmig")
+        let names = "jsonpath={.items[*].metadata.name}";
+        let alive = ["get", "pods", "--field-selector=status.phase!=Succeeded,status.phase!=Failed", "-o", names];
+        !space.kubectl(&alive).contains("dbmig") && !space.kubectl(&["get", "leases", "-o", names]).contains("dbmig")
     });
 }
 

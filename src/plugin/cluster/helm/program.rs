@@ -6,7 +6,7 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use tokio::process::Command;
+use tokio::process::{Child, Command};
 use tokio::time::timeout;
 
 use crate::cluster::{Cluster, ConnectionFlags};
@@ -156,6 +156,7 @@ impl Program {
                 .fact("helm installs and upgrades releases")
                 .next("install Helm 3 or later, or name it: --helm PATH")
         })?;
+        let group = Group::of(&child);
         let ended = tokio::select! {
             ended = timeout(limit, child.wait_with_output()) => ended,
             () = stop.wait() => return Err(Failure::new(Exit::Interrupted, format!("stopped while {doing} was at work"))),
@@ -164,6 +165,7 @@ impl Program {
             Failure::new(Exit::TimedOut, format!("{doing} has not ended within {} s, and was ended", limit.as_secs()))
         })?;
         let ended = ended.map_err(|error| Failure::failed(format!("{doing} can't be followed: {error}")))?;
+        group.has_ended();
         if ended.status.success() {
             return Ok(String::from_utf8_lossy(&ended.stdout).into_owned());
         }
@@ -171,6 +173,30 @@ impl Program {
         let lines: Vec<String> = said.lines().filter(|line| !line.trim().is_empty()).map(str::to_owned).collect();
         let code = ended.status.code().map_or_else(|| "a signal".to_owned(), |code| format!("exit code {code}"));
         Err(Failure::failed(format!("{doing} ended with {code}")).facts(lines.into_iter().rev().take(LINES).rev()))
+    }
+}
+
+/// What helm has started goes with it when it is not waited for any more: what is called helm may be a script around it.
+struct Group(Option<u32>);
+
+impl Group {
+    fn of(child: &Child) -> Self {
+        Self(child.id())
+    }
+
+    /// There is nothing left to end.
+    fn has_ended(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        #[cfg(unix)]
+        if let Some(group) = self.0.and_then(|id| rustix::process::Pid::from_raw(id.try_into().ok()?)) {
+            // Gone already is as good.
+            let _ = rustix::process::kill_process_group(group, rustix::process::Signal::KILL);
+        }
     }
 }
 

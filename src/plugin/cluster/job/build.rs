@@ -45,6 +45,8 @@ pub struct Order<'a> {
     pub command: &'a [String],
     /// How limits on locks and statements are told to that container.
     pub limits: Option<&'a Variable>,
+    /// How often it is tried again after a try that failed.
+    pub tries_again: i32,
     /// The server knows sidecars that end with the pod's own work.
     pub native_sidecars: bool,
 }
@@ -109,7 +111,7 @@ pub fn build(template: PodTemplateSpec, order: &Order<'_>) -> Result<Built> {
     job.metadata.labels = Some(own_labels(order.operation));
     job.metadata.annotations = Some([(MADE_FROM.to_owned(), order.from.to_owned())].into());
     job.spec = Some(JobSpec {
-        backoff_limit: Some(0),
+        backoff_limit: Some(order.tries_again),
         parallelism: Some(1),
         completions: Some(1),
         // Servers that don't know it leave it out.
@@ -252,7 +254,17 @@ mod tests {
     fn order() -> Order<'static> {
         let from = "deployment/keeper";
         let operation = "run-bcdfgh";
-        Order { from, serves: true, operation, container: None, image: None, command: &[], limits: None, native_sidecars: false }
+        Order {
+            from,
+            serves: true,
+            operation,
+            container: None,
+            image: None,
+            command: &[],
+            limits: None,
+            tries_again: 0,
+            native_sidecars: false,
+        }
     }
 
     fn pod(built: &Built) -> &PodSpec {

@@ -90,6 +90,7 @@ impl Asked {
             image: image.as_deref(),
             command: &command,
             limits: None,
+            tries_again: args.backoff_limit,
             native_sidecars: cluster.features().await?.native_sidecars,
         };
         let built = build(template.pod.clone(), &order)?;
@@ -100,6 +101,7 @@ impl Asked {
             image,
             command,
             limits: None,
+            tries_again: args.backoff_limit,
             backup: None,
             stuck: Vec::new(),
             way: if self.down.is_some() { Way::Down(None) } else { Way::Up },

@@ -152,6 +152,7 @@ impl Desk {
             image: spec.image.as_deref(),
             command: &spec.command,
             limits: spec.limits.as_ref(),
+            tries_again: spec.tries_again,
             native_sidecars,
         };
         build(self.template(around.cluster).await?, &order)

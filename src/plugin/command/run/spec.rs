@@ -30,6 +30,9 @@ pub(super) struct Spec {
     /// The backup that is made first.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) backup: Option<Backup>,
+    /// How often it is tried again after a try that failed.
+    #[serde(default)]
+    pub(super) tries_again: i32,
     /// Which way it goes.
     #[serde(default)]
     pub(super) way: Way,

@@ -1,8 +1,10 @@
 //! The application uses the new server from here on.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
+use tokio::time::{Instant, sleep};
 
 use super::super::Desk;
 use super::freeze::RIGHTS;
@@ -12,6 +14,13 @@ use crate::database::postgres::Postgres;
 use crate::failure::{Failure, Result};
 use crate::plan::{Look, Run, Step};
 use crate::replication::{Freeze, Written, end_sessions, written};
+
+/// Nobody may have come back for so long.
+const QUIET: Duration = Duration::from_secs(2);
+/// No longer than that is waited for it.
+const LONGEST: Duration = Duration::from_secs(20);
+/// Time between two looks for who has.
+const LOOK: Duration = Duration::from_millis(250);
 
 /// Name in the memory of what had been written to the target before the switch.
 pub(super) const WRITTEN: &str = "written";
@@ -85,20 +94,35 @@ impl Step for Switch {
 }
 
 impl Switch {
-    /// A Service leads new connections elsewhere; those that are open stay where they are.
+    /// A Service leads new connections elsewhere; those that are open stay where they are, and until every node knows of it some
+    /// of those that are made anew lead back. So they are ended until nobody has come back for a while.
     async fn end_sessions(&self, run: &Run, left: &Postgres, side: &str) -> Result<String> {
         let taken = run.memory.recall::<Freeze>(RIGHTS)?.unwrap_or_default();
         if self.0.spec.service.is_none() {
             return Ok(String::new());
         }
-        // The switch itself is done: what stays connected can't write there.
-        Ok(match end_sessions(left, &taken.roles()).await {
-            Ok(0) => String::new(),
-            Ok(count) => format!("{count} sessions were still connected to the {side} and were ended"),
-            Err(failure) => {
-                format!("sessions that are still connected to the {side} could not be ended: {}", failure.cause())
+        let (begun, mut since, mut count) = (Instant::now(), Instant::now(), 0);
+        loop {
+            match end_sessions(left, &taken.roles()).await {
+                Ok(0) if since.elapsed() >= QUIET => break,
+                Ok(0) => {}
+                Ok(ended) => (since, count) = (Instant::now(), count + ended),
+                // The switch itself is done: what stays connected can't write there.
+                Err(failure) => {
+                    return Ok(format!(
+                        "sessions that are still connected to the {side} could not be ended: {}",
+                        failure.cause()
+                    ));
+                }
             }
-        })
+            if begun.elapsed() > LONGEST {
+                return Ok(format!(
+                    "sessions on the {side} were ended {count} times and come back: they are led there by something else"
+                ));
+            }
+            sleep(LOOK).await;
+        }
+        Ok(if count == 0 { String::new() } else { format!("{count} sessions were still connected to the {side} and were ended") })
     }
 
     async fn restart(&self, run: &Run, by: &str) -> Result<()> {

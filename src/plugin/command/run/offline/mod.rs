@@ -1,5 +1,6 @@
 //! What must not run while a migration runs offline: everything that uses the same database, how it was, and how it is to be after.
 
+mod image;
 mod look;
 mod sharing;
 mod step;
@@ -7,6 +8,7 @@ mod step;
 use k8s_openapi::api::core::v1::{Container, PodSpec};
 use serde::{Deserialize, Serialize};
 
+pub(super) use self::image::Fetch;
 pub(super) use self::look::{Found, find};
 pub(super) use self::step::{Images, Ready, Sessions, StartAgain, StopUsers};
 use crate::cluster::workload::Workload;

@@ -78,6 +78,8 @@ struct Following<'a> {
     heard_all: bool,
     /// What was said last of why it does not start.
     told: String,
+    /// Name of the newest pod: of another try than the one before.
+    pod: String,
 }
 
 /// How things stand.
@@ -93,7 +95,8 @@ enum Standing {
 impl<'a> Following<'a> {
     fn new(run: &'a Run, spec: &'a Spec, observer: Observer) -> Self {
         let (complete, begun, heard_all) = (false, false, false);
-        Self { run, spec, observer, lines: VecDeque::new(), complete, begun, heard_all, told: String::new() }
+        let (told, pod) = (String::new(), String::new());
+        Self { run, spec, observer, lines: VecDeque::new(), complete, begun, heard_all, told, pod }
     }
 
     async fn until_it_ends(mut self) -> Result<Ended> {
@@ -149,7 +152,9 @@ impl<'a> Following<'a> {
                     self.run.events.tell(Event::Said { container: source.container().to_owned(), line: text });
                 }
             }
-            News::Heard(Heard::Ended(source, _)) => self.heard_all |= source.container() == self.spec.container,
+            News::Heard(Heard::Ended(source, _)) => {
+                self.heard_all |= source.container() == self.spec.container && [source.pod(), ""].contains(&self.pod.as_str());
+            }
             News::Heard(Heard::Gap(source, text)) => self.run.events.note(format!("{}: {text}", source.container())),
             News::Happened(incident) if incident.explains && !self.begun => {
                 self.tell(format!("{}: {}: {}", incident.object, incident.reason, incident.message));
@@ -177,13 +182,20 @@ impl<'a> Following<'a> {
         let facts = self.observer.facts();
         let newest = facts.pods().max_by_key(|pod| pod.creation_timestamp().map(|time| time.0)).cloned();
         let Some(pod) = newest else { return self.without_pods() };
+        let name = pod.name_any();
+        if name != self.pod {
+            // What an earlier try has said is no part of how this one ended.
+            if !std::mem::replace(&mut self.pod, name).is_empty() {
+                (self.heard_all, self.lines) = (false, VecDeque::new());
+            }
+        }
         let status = statuses(&pod).find(|status| status.name == self.spec.container);
         if let Some(ended) = status.and_then(terminated) {
-            return Standing::Ended(ended);
+            return self.unless_tried_again(&pod, ended);
         }
         if is_over(&pod) {
             self.heard_all = true; // Of a container that never ran there is no log.
-            return Standing::Ended(Ended { why: why_not_ready(&pod), ..Ended::default() });
+            return self.unless_tried_again(&pod, Ended { why: why_not_ready(&pod), ..Ended::default() });
         }
         self.begun |= status.is_some_and(is_running);
         if self.begun {
@@ -193,6 +205,17 @@ impl<'a> Following<'a> {
             Some(why) => Standing::Hopeless(why),
             None => Standing::Waiting,
         }
+    }
+
+    /// A try that has failed is not the end while its Job may make another pod; that it does not as long as a sidecar runs.
+    fn unless_tried_again(&mut self, pod: &Pod, ended: Ended) -> Standing {
+        let has_tries = self.spec.tries_again > 0 && ended.exit_code != Some(0) && !statuses(pod).any(is_running);
+        let goes_on = |state| !matches!(state, JobState::Complete | JobState::Failed);
+        if !has_tries || !self.observer.facts().job_rows().pop().is_some_and(|job| goes_on(job.state)) {
+            return Standing::Ended(ended);
+        }
+        self.tell(format!("pod/{}: {}; its Job tries again", pod.name_any(), ended.in_words()));
+        Standing::Waiting
     }
 
     fn without_pods(&mut self) -> Standing {

@@ -16,7 +16,7 @@ use self::finish::Finish;
 use self::follow::Follow;
 use super::backup::{BackUp, Prepare};
 use super::desk::{Around, Desk, Shared};
-use super::offline::{Images, Ready, Sessions, StartAgain, StopUsers};
+use super::offline::{Fetch, Images, Offline, Ready, Sessions, StartAgain, StopUsers};
 use super::outcome::{Ended, Outcome, Seen, Words, judge};
 use crate::cluster::error::Context as _;
 use crate::cluster::job::owned_by;
@@ -37,6 +37,9 @@ pub(super) const AGAIN: &str = "again";
 /// All steps in order.
 pub(in crate::command) fn steps(desk: &Arc<Desk>) -> Vec<Box<dyn Step>> {
     let mut steps: Vec<Box<dyn Step>> = vec![Box::new(Ask(desk.clone()))];
+    if let Some(image) = desk.spec.image.clone().filter(|_| desk.spec.offline.as_ref().is_some_and(Offline::changes_images)) {
+        steps.push(Box::new(Fetch(desk.clone(), image)));
+    }
     if let Some(backup) = desk.spec.backup.as_ref().filter(|backup| backup.fills_a_claim()) {
         steps.push(Box::new(Prepare(desk.clone(), backup.clone())));
     }
