@@ -19,6 +19,8 @@ use crate::failure::{Failure, Result};
 use crate::shutdown::Stop;
 
 const LOOK: Duration = Duration::from_millis(500);
+/// The controller that binds volumes looks again every 15 s at what it has missed (`--pvclaimbinder-sync-period`): twice that at least.
+const BINDS: Duration = Duration::from_secs(40);
 /// What becomes of a volume whose claim is deleted, when nothing is to become of it.
 const RETAIN: &str = "Retain";
 
@@ -174,6 +176,7 @@ impl Bound {
         if !self.is_held_by(cluster, place.namespace, place.to).await? {
             self.change(cluster, json!({"spec": {"claimRef": reference}})).await?;
         }
+        let until = until.max(Instant::now() + BINDS);
         while !self.is_held_by(cluster, place.namespace, place.to).await? {
             pause(stop, until, &format!("persistentvolumeclaim/{} is not bound yet", place.to)).await?;
         }
