@@ -253,6 +253,14 @@ async fn an_offline_run_that_is_killed_at_any_step_is_taken_back_or_resumed() {
         }
         space.kubectl(&["wait", "--for=condition=Available", "--timeout=180s", "deployment", "keeper", "worker"]);
     }
+
+    // A backup is of what nobody writes to any more.
+    let words = ["run", "--offline", "deployment/keeper", "--backup", "dump", "--backup-image", "databases:1", "--yes"];
+    let backed = space.dbmig(&[&words[..], &["--image", "migrations:1", "--", "flask", "db", "upgrade"]].concat());
+    ends(&backed, 0, &["backup: persistentvolumeclaim/dbmig-run-", "to get it back:"]);
+    let at = |text| backed.stderr.find(text).unwrap_or_else(|| panic!("{text:?} is not said: {}", backed.stderr));
+    assert!(at("nobody is in the database any more: done") < at("back up postgresql://app@db:5432/shop: done"));
+    assert_eq!(state(&server), AFTER);
     let versions = server.sql(CLIENT, "SELECT string_agg(version_num, ',') FROM alembic_version");
     assert_eq!(versions.trim(), HEAD);
     is_tidy(space);
