@@ -83,7 +83,7 @@ pub(super) async fn last_said(client: &kube::Client, pods: &[Pod], lines: i64) -
     logs
 }
 
-/// The logs that an operation has kept of pods that are gone by now, in the order in which they went. What is left of those
+/// The logs that an operation has kept of pods that are gone by now, or are going, in the order in which they went. What is left of those
 /// whose full log was not kept are the last lines in the record.
 ///
 /// # Errors
@@ -93,7 +93,9 @@ pub(super) async fn of_gone(cluster: &Cluster, record: &Record) -> Result<Vec<Ke
     let pods: Api<Pod> = Api::namespaced(cluster.client.clone(), &record.namespace);
     let everything = ListParams::default();
     let (logs, pods) = tokio::join!(attached(&store, &record.id), pods.list_metadata(&everything));
-    let alive: BTreeSet<String> = pods.into_iter().flatten().filter_map(|pod| pod.metadata.uid).collect();
+    // Of one that is on its way out it is not known for how long anything can be read.
+    let alive = pods.into_iter().flatten().filter(|pod| pod.metadata.deletion_timestamp.is_none());
+    let alive: BTreeSet<String> = alive.filter_map(|pod| pod.metadata.uid).collect();
     let mut logs = logs?;
     if logs.is_empty() {
         let last = record.memory.get(LAST_LINES).cloned().unwrap_or_default();

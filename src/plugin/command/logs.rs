@@ -48,7 +48,8 @@ pub async fn run(ctx: &Context, args: Args) -> Result<Exit> {
     }
     let mut observer = Observer::begin(&session.cluster, scope, None).await?;
     session.stop.interruptible(observer.complete()).await?;
-    if kept && observer.facts().pods().next().is_none() {
+    // Those that are on their way out have been told of.
+    if kept && observer.facts().pods().all(|pod| pod.metadata.deletion_timestamp.is_some()) {
         return Ok(Exit::Done);
     }
     once(session, &observer, style, &choice, (start, args.previous)).await

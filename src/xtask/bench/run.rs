@@ -175,6 +175,8 @@ impl Bench {
 
     /// Seconds for which nobody was served while something was done.
     fn outage(&self, work: impl FnOnce() -> Outcome) -> Outcome<f64> {
+        // What was refused before everything had come up belongs to nobody.
+        self.is_served()?;
         self.capture(&["exec", "probe", "--", "sh", "-c", ": >/tmp/seen"])?;
         self.is_served()?;
         work()?;
