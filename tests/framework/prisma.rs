@@ -6,19 +6,15 @@ use super::database::Db;
 use super::repaired::{apply, with_files};
 use super::tool::node;
 
-/// The adapter of this version does not know PostgreSQL's type `name` (19), which is a text (25).
-const CONFIG: &str = "import { PrismaPg } from '@prisma/adapter-pg'
-import Result from 'pg/lib/result.js'
-const addFields = Result.prototype.addFields
-Result.prototype.addFields = function (fields) {
-  for (const field of fields) if (field.dataTypeID === 19) field.dataTypeID = 25
-  addFields.call(this, fields)
-}
-export default {
+/// Prisma by its driver adapter.
+const CONFIG: &str = concat!(
+    include_str!("tools/prisma.ts"),
+    "export default {
   schema: 'schema.prisma', migrations: { path: 'migrations' }, experimental: { adapter: true }, engine: 'js',
   adapter: async () => new PrismaPg({ host: process.env.PGHOST, user: 'dbmig', database: process.env.PGDATABASE }),
 }
-";
+"
+);
 
 async fn project(second: &str) -> Db {
     let db = Db::postgres().await;

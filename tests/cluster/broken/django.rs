@@ -1,4 +1,4 @@
-//! Django, whose rows were written twice by two pods that migrated at once.
+//! Django, which was told that nothing of what is there was ever applied.
 
 use super::{App, PYTHON, client, postgres};
 

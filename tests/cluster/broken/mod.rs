@@ -11,6 +11,7 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
+use crate::database::image;
 use crate::database::postgres::{self, CLIENT};
 use crate::database::server::Server;
 use crate::support::{Namespace, Run};
@@ -49,14 +50,9 @@ impl<'a> App<'a> {
 
     /// Rolls out a version of it with these files.
     fn deploy(&self, files: &[(&str, &str)]) -> &Self {
-        let key = |number: usize| format!("file{number}");
-        let data: serde_json::Map<String, Value> =
-            files.iter().enumerate().map(|(number, (_, text))| (key(number), json!(text))).collect();
-        let items: Vec<Value> =
-            files.iter().enumerate().map(|(number, (path, _))| json!({"key": key(number), "path": path})).collect();
         // A version has files of its own, and so what runs keeps its own.
         let map = format!("{}-{:x}", self.name, version(files));
-        self.space.apply(&json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": map}, "data": data}).to_string());
+        let files = image::files(self.space, &map, files);
         let tools = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/test-tools");
         let tools = std::env::var_os("DBMIG_TEST_TOOLS").map_or(tools, Into::into);
         let host = |name: &str, path: &Path| json!({"name": name, "hostPath": {"path": path.to_str().unwrap()}});
@@ -66,7 +62,7 @@ impl<'a> App<'a> {
             json!({"name": "PYTHONDONTWRITEBYTECODE", "value": "1"}),
             json!({"name": "HOME", "value": "/tmp"}),
         ];
-        let mounts = [("files", HOME), ("modules", "/srv/node_modules"), ("tools", "/tools"), ("host", "/host")];
+        let mounts = [(map.as_str(), HOME), ("modules", "/srv/node_modules"), ("tools", "/tools"), ("host", "/host")];
         let mounts: Vec<Value> =
             mounts.iter().map(|(name, path)| json!({"name": name, "mountPath": path, "readOnly": true})).collect();
         let command = format!("{} && touch /tmp/migrated && exec sleep 36000", self.migrate);
@@ -76,7 +72,7 @@ impl<'a> App<'a> {
             "automountServiceAccountToken": false, "terminationGracePeriodSeconds": 0,
             "containers": [{"name": "web", "image": "migrations:1", "workingDir": HOME, "command": ["sh", "-c", command], "env": env,
                 "volumeMounts": mounts, "readinessProbe": {"periodSeconds": 1, "exec": {"command": ["test", "-e", "/tmp/migrated"]}}}],
-            "volumes": [{"name": "files", "configMap": {"name": map, "items": items}},
+            "volumes": [files,
                 host("modules", &tools.join("node/node_modules")), host("tools", &tools), host("host", Path::new("/lib/x86_64-linux-gnu"))]}}}});
         self.space.apply(&deployment.to_string());
         self
@@ -84,30 +80,24 @@ impl<'a> App<'a> {
 
     /// Waits until it runs.
     fn runs(&self) -> &Self {
-        self.space.wait_for(&format!("{} runs", self.name), || self.status("readyReplicas") == "1");
+        self.space.wait_for(&format!("{} runs", self.name), || self.ready_replicas() == "1");
         self
     }
 
-    /// Waits until its newest container has ended badly, with this said.
+    /// Waits until a container of it has said this.
     fn breaks(&self, said: &str) -> &Self {
-        let words = ["logs", &self.target(), "--tail=50"].map(str::to_owned);
+        let target = self.target();
+        let words = ["logs", &target, "--tail=50", "--previous"];
         self.space.wait_for(&format!("{} says {said:?}", self.name), || {
-            let words = words.each_ref().map(String::as_str);
-            let previous = [&words[..], &["--previous"]].concat();
-            [&words[..], &previous].iter().any(|words| self.space.try_kubectl(words).stdout.contains(said))
+            [&words[..3], &words].iter().any(|words| self.space.try_kubectl(words).stdout.contains(said))
         });
         self
     }
 
-    fn status(&self, field: &str) -> String {
-        let observed = [
-            "get",
-            &self.target(),
-            "-o",
-            &format!("jsonpath={{.status.{field}}} {{.metadata.generation}} {{.status.observedGeneration}}"),
-        ]
-        .map(str::to_owned);
-        let said = self.space.try_kubectl(&observed.each_ref().map(String::as_str)).stdout;
+    /// Of its newest version; nothing while its controller has not seen that yet.
+    fn ready_replicas(&self) -> String {
+        let fields = "jsonpath={.status.readyReplicas} {.metadata.generation} {.status.observedGeneration}";
+        let said = self.space.try_kubectl(&["get", &self.target(), "-o", fields]).stdout;
         match said.rsplit(' ').collect::<Vec<_>>().as_slice() {
             [observed, generation, value] if observed == generation => (*value).to_owned(),
             _ => String::new(),
@@ -151,7 +141,7 @@ fn version(files: &[(&str, &str)]) -> u64 {
     hasher.finish()
 }
 
-/// A PostgreSQL whose table `pause` says for how long a migration sleeps that asks for it.
+/// A PostgreSQL with nobody's tables in it.
 async fn postgres(purpose: &str) -> Option<Server> {
     let server = postgres::server(purpose).await?;
     server.sql(CLIENT, "DROP TABLE m");

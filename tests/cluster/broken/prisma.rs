@@ -2,19 +2,15 @@
 
 use super::{App, client, postgres};
 
-/// The adapter of this version does not know PostgreSQL's type `name` (19), which is a text (25).
-const CONFIG: &str = "import { PrismaPg } from '@prisma/adapter-pg'
-import Result from 'pg/lib/result.js'
-const addFields = Result.prototype.addFields
-Result.prototype.addFields = function (fields) {
-  for (const field of fields) if (field.dataTypeID === 19) field.dataTypeID = 25
-  addFields.call(this, fields)
-}
-export default {
+/// Prisma by its driver adapter.
+const CONFIG: &str = concat!(
+    include_str!("../../framework/tools/prisma.ts"),
+    "export default {
   schema: 'prisma/schema.prisma', migrations: { path: 'prisma/migrations' }, experimental: { adapter: true }, engine: 'js',
   adapter: async () => new PrismaPg({ connectionString: process.env.DATABASE_URL }),
 }
-";
+"
+);
 const MIGRATE: &str = "PRISMA_QUERY_ENGINE_LIBRARY=/srv/app/package.json PRISMA_SCHEMA_ENGINE_BINARY=/srv/app/package.json CHECKPOINT_DISABLE=1 \
      /srv/node_modules/.bin/prisma migrate deploy";
 

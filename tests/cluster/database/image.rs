@@ -19,7 +19,7 @@ const EF_CORE: &str = r#"CREATE TABLE "__EFMigrationsHistory" ("MigrationId" TEX
     INSERT INTO "__EFMigrationsHistory" VALUES ('20260101000000_Init', '9.0.1')"#;
 
 /// A ConfigMap with these files, and the volume in which they have folders again.
-fn files(space: &Namespace, name: &str, files: &[(&str, &str)]) -> Value {
+pub(crate) fn files(space: &Namespace, name: &str, files: &[(&str, &str)]) -> Value {
     let key = |number: usize| format!("file{number}");
     let data: Value =
         files.iter().enumerate().map(|(number, (_, text))| (key(number), json!(text))).collect::<serde_json::Map<_, _>>().into();

@@ -3,7 +3,7 @@
 mod doctor;
 mod everywhere;
 mod find;
-mod image;
+pub(crate) mod image;
 pub(crate) mod mariadb;
 pub(crate) mod postgres;
 pub(crate) mod server;

@@ -3,11 +3,8 @@
 
 use std::os::unix::fs::PermissionsExt as _;
 
-use super::{alpha_is_whole, beta_is_gone, ends, forget_beta, is_tidy, promote};
+use super::{STEPS, alpha_is_whole, beta_is_gone, ends, forget_beta, is_tidy, promote};
 use crate::support::{Namespace, Running, Steady, helm};
-
-/// Steps of a promotion that takes the replica's own volume.
-const STEPS: usize = 9;
 
 fn killed_at(steady: &Steady<'_>, step: usize) {
     let mut running = Running::start(steady.dbmig_command(&promote(&[])));

@@ -13,6 +13,9 @@ use crate::support::{Namespace, Run, Steady, steady};
 /// What is promoted.
 const FROM: &str = "sts/alpha-postgresql-slave";
 
+/// Steps of a promotion that takes the replica's own volume.
+const STEPS: usize = 9;
+
 /// The words of a promotion to beta.
 fn promote<'a>(more: &[&'a str]) -> Vec<&'a str> {
     let words = [

@@ -5,12 +5,9 @@ use std::time::Duration;
 
 use rustix::process::Signal;
 
-use super::{alpha_is_whole, beta_is_gone, ends, forget_beta, is_tidy, promote};
+use super::{STEPS, alpha_is_whole, beta_is_gone, ends, forget_beta, is_tidy, promote};
 use crate::fault::server::{kill_server, start_server};
 use crate::support::{Namespace, Running, Steady};
-
-/// Steps of a promotion.
-const STEPS: usize = 9;
 
 /// The server dies when a step has begun; the plugin finds out by itself.
 fn server_dies_at(steady: &Steady<'_>, step: usize) -> Running {
