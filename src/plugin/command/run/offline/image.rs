@@ -107,7 +107,8 @@ impl Fetch {
 }
 
 fn name(run: &Run) -> String {
-    format!("dbmig-{}-image", run.id)
+    // Not that of the pod in which files of an image are read (`-image`), which may still be on its way out.
+    format!("dbmig-{}-fetch", run.id)
 }
 
 fn pods(run: &Run) -> Api<Pod> {
