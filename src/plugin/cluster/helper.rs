@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use super::Cluster;
 use super::MANAGED_BY;
 use super::error::{is_not_found, translate};
-use super::pods::{Obstacle, Verdict, Wait, is_ready, statuses, why_not_ready};
+use super::pods::{Obstacle, Verdict, Wait, is_ready, started, statuses, why_not_ready};
 use super::volume::{Mount, Source};
 use crate::failure::{Failure, Result};
 use crate::shutdown::Stop;
@@ -57,6 +57,15 @@ pub struct Helper {
     pub volumes: BTreeMap<String, Source>,
     /// User and group to run as.
     pub identity: Identity,
+}
+
+/// How a helper pod was found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Found {
+    /// It ran already: our binary may be there.
+    AsItWas,
+    /// It was not there: nothing is in it.
+    New,
 }
 
 /// As whom the target's container runs, as far as its spec says.
@@ -159,27 +168,28 @@ impl Helper {
     ///
     /// # Errors
     /// Says why it does not run: admission, scheduling, image, mounting; what was made is removed again.
-    pub async fn ensure(&self, cluster: &Cluster, stop: &Stop) -> Result<()> {
+    pub async fn ensure(&self, cluster: &Cluster, stop: &Stop) -> Result<Found> {
         let api = self.api(cluster);
         if let Some(found) =
             api.get_opt(&self.name).await.map_err(|error| translate(&error, &format!("read pod/{}", self.name)))?
         {
             if self.fits(&found) {
-                return self.wait_running(cluster, stop).await;
+                return self.wait_running(cluster, stop, found.metadata.uid).await.map(|()| Found::AsItWas);
             }
             self.remove(cluster, stop).await?;
         }
         let pod: Pod = serde_json::from_value(self.manifest())
             .map_err(|error| Failure::failed(format!("cannot describe the helper pod: {error}")))?;
-        if let Err(error) = api.create(&PostParams::default(), &pod).await {
+        let made = match api.create(&PostParams::default(), &pod).await {
+            Ok(made) => made,
             // An answer that was lost on its way says nothing about the pod.
-            let made = matches!(api.get_opt(&self.name).await, Ok(Some(found)) if self.fits(&found));
-            if !made {
-                return Err(self.not_admitted(&error));
-            }
-        }
-        match self.wait_running(cluster, stop).await {
-            Ok(()) => Ok(()),
+            Err(error) => match api.get_opt(&self.name).await {
+                Ok(Some(found)) if self.fits(&found) => found,
+                _ => return Err(self.not_admitted(&error)),
+            },
+        };
+        match self.wait_running(cluster, stop, made.metadata.uid).await {
+            Ok(()) => Ok(Found::New),
             Err(failure) => {
                 let _ = api.delete(&self.name, &DeleteParams::default().grace_period(0)).await;
                 Err(failure)
@@ -192,7 +202,7 @@ impl Helper {
         alive && self.volumes.values().all(|source| super::volume::mounts_source(pod, source))
     }
 
-    async fn wait_running(&self, cluster: &Cluster, stop: &Stop) -> Result<()> {
+    async fn wait_running(&self, cluster: &Cluster, stop: &Stop, uid: Option<String>) -> Result<()> {
         let (fields, what) = (format!("metadata.name={}", self.name), format!("the helper pod/{} to run", self.name));
         let wait = Wait { namespace: &self.namespace, fields: &fields, limit: START, what: &what };
         let begun = tokio::time::Instant::now();
@@ -214,7 +224,11 @@ impl Helper {
                 }
             }
         });
-        running.await
+        let uid = uid.unwrap_or_default();
+        tokio::select! {
+            running = running => running,
+            () = started(cluster, &self.namespace, &uid, CONTAINER) => Ok(()),
+        }
     }
 
     /// Has the pod removed, without waiting until it is gone: the kubelet takes some seconds. Fine if it is not there.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use futures::TryStreamExt;
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::{Container, ContainerStatus, Pod};
+use k8s_openapi::api::core::v1::{Container, ContainerStatus, Event as Incident, Pod};
 use kube::api::Api;
 use kube::runtime::watcher::{self, Event};
 use kube::runtime::{WatchStreamExt, watcher as watch};
@@ -91,6 +91,21 @@ impl Wait<'_> {
     }
 }
 
+/// Returns when the kubelet has said that it started a container of a pod. It looks only once a second for what it writes into the
+/// pod's status, and tells this at once. Never returns where that is not told, or may not be read.
+pub async fn started(cluster: &Cluster, namespace: &str, uid: &str, container: &str) {
+    let api: Api<Incident> = Api::namespaced(cluster.client.clone(), namespace);
+    let field = format!("spec.containers{{{container}}}");
+    let config = watcher::Config::default().fields(&format!("involvedObject.uid={uid},reason=Started"));
+    let mut told = std::pin::pin!(watch(api, config).applied_objects());
+    while let Ok(Some(incident)) = told.try_next().await {
+        if incident.involved_object.field_path.as_deref() == Some(&field) {
+            return;
+        }
+    }
+    std::future::pending::<()>().await;
+}
+
 fn lines(text: &str) -> Vec<String> {
     text.lines().map(str::to_owned).collect()
 }
@@ -146,7 +161,8 @@ pub fn has_stopped(pod: &Pod) -> bool {
     let status = pod.status.as_ref();
     let mains = status.and_then(|s| s.container_statuses.as_deref()).unwrap_or_default();
     let ended = |status: &ContainerStatus| status.state.as_ref().is_some_and(|state| state.terminated.is_some());
-    pod.metadata.deletion_timestamp.is_some() && count > 0 && mains.len() == count && mains.iter().all(ended)
+    let all_ended = count > 0 && mains.len() == count && mains.iter().all(ended);
+    pod.metadata.deletion_timestamp.is_some() && all_ended && !statuses(pod).any(is_running)
 }
 
 /// Whether the pod's Ready condition is true.

@@ -4,7 +4,7 @@ use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
 
 use super::Cluster;
 use super::agent::Agent;
-use super::helper::{self, Helper, VOLUMES};
+use super::helper::{CONTAINER, Found, Helper, VOLUMES, WORK};
 use super::pods::{is_running, statuses, stays};
 use super::volume::{Mount, Source, mounts};
 use super::{claim, ephemeral, node};
@@ -83,9 +83,7 @@ impl Seat {
     pub async fn in_helper_pod(cluster: &Cluster, stop: &Stop, helper: Helper, mounts: &[Mount]) -> Result<Self> {
         claim::refuse_exclusive(cluster, &helper.namespace, helper.volumes.values()).await?;
         let arch = node::arch(cluster, helper.node.as_deref()).await;
-        helper.ensure(cluster, stop).await?;
-        match Agent::install(cluster, &helper.namespace, &helper.name, helper::CONTAINER, &[helper::WORK.to_owned()], &arch).await
-        {
+        match agent_in(cluster, stop, &helper, &arch).await {
             Ok(agent) => {
                 let roots = mounts.iter().map(|mount| (mount.clone(), format!("{VOLUMES}/{}", mount.volume))).collect();
                 Ok(Self { agent, helper: Some(helper), in_container: false, roots })
@@ -175,6 +173,17 @@ impl Seat {
                 .state("nothing was changed"));
         }
         Self::in_helper_pod(cluster, stop, helper, mounts).await.map_err(|failure| failure.facts(tried))
+    }
+}
+
+/// Our binary in a helper pod, which is made if it is not there.
+///
+/// # Errors
+/// Says why the helper does not run, in which case it is not left behind, or why our binary does not get there.
+pub async fn agent_in(cluster: &Cluster, stop: &Stop, helper: &Helper, arch: &str) -> Result<Agent> {
+    match helper.ensure(cluster, stop).await? {
+        Found::New => Agent::install_anew(cluster, helper, arch).await,
+        Found::AsItWas => Agent::install(cluster, &helper.namespace, &helper.name, CONTAINER, &[WORK.to_owned()], arch).await,
     }
 }
 

@@ -72,6 +72,9 @@ impl fmt::Display for Way {
     }
 }
 
+/// Ways that do on every server, best first, for an image that is known to have what they need.
+pub const ANY_SERVER: &[Way] = &[Way::CountedTar, Way::OpenTar, Way::Shell, Way::Printf];
+
 /// How long a program that cannot be told that its input is complete may take to finish.
 const SETTLE: Duration = Duration::from_secs(2);
 /// Less patience than for work: a transfer takes seconds, and whether it succeeded is seen elsewhere.
@@ -84,6 +87,21 @@ const LIMITS: Limits = Limits {
 };
 /// More than this of a complaint is not shown, in bytes.
 const COMPLAINT: usize = 4096;
+
+/// What the file's own proof must not be taken for.
+const OTHER: &str = "what arrived is not what was sent";
+/// The line between what a script says and what the file says that it then became.
+const SENT: &[u8] = b"ready\nsent\n";
+
+/// What came of a transfer.
+enum Sent {
+    /// Nothing.
+    Not(No),
+    /// The file is there and was run at once; what it said.
+    Answered(Vec<u8>),
+    /// The bytes were taken, as far as anybody can tell.
+    Silent,
+}
 
 /// Why a way or a folder does not do.
 enum No {
@@ -102,12 +120,14 @@ pub async fn upload<T>(cluster: &Cluster, what: &Upload<'_>, proof: impl Fn(&[u8
     for dir in what.dirs {
         let dir = dir.trim_end_matches('/');
         for &way in what.ways {
-            let no = match transfer(cluster, what, dir, way).await? {
-                Some(no) => no,
-                None => match prove(cluster, what, dir, &proof).await? {
-                    Ok(proof) => return Ok(Uploaded { path: what.path(dir), way, proof }),
-                    Err(no) => no,
-                },
+            let proven = match transfer(cluster, what, dir, way).await? {
+                Sent::Not(no) => Err(no),
+                Sent::Answered(said) => proof(&said).ok_or(No::Way(OTHER.to_owned())),
+                Sent::Silent => prove(cluster, what, dir, &proof).await?,
+            };
+            let no = match proven {
+                Ok(proof) => return Ok(Uploaded { path: what.path(dir), way, proof }),
+                Err(no) => no,
             };
             // Nothing stays where it is of no use; where that cannot be done there is no `rm`, and the folder's name tells whose it is.
             remove(cluster, what, &what.path(dir)).await?;
@@ -166,45 +186,60 @@ pub async fn ways(cluster: &Cluster, namespace: &str, pod: &str, container: &str
             Err(Failure::failed(format!("container {container} of pod {namespace}/{pod} cannot be entered")).fact(why))
         }
         _ if half_close => Ok(&[Way::Tar, Way::Shell, Way::Printf]),
-        _ => Ok(&[Way::CountedTar, Way::OpenTar, Way::Shell, Way::Printf]),
+        _ => Ok(ANY_SERVER),
     }
 }
 
-/// `None`: the bytes were taken, as far as anybody can tell.
-///
 /// The bulk is sent only to a program that has shown that it can take it: where a program ends while its stdin is
 /// still full, containerd tells neither that nor the exit code (seen on Kubernetes 1.20).
-async fn transfer(cluster: &Cluster, what: &Upload<'_>, dir: &str, way: Way) -> Result<Option<No>> {
+async fn transfer(cluster: &Cluster, what: &Upload<'_>, dir: &str, way: Way) -> Result<Sent> {
     let input = match way {
         Way::Tar | Way::OpenTar | Way::CountedTar => archive(what, true).await?,
         Way::Shell => what.bytes.to_vec(),
         Way::Printf => printf_text(what.bytes),
     };
+    let taken = |finished: Option<&Finished>| finished.and_then(judge).map_or(Sent::Silent, Sent::Not);
     let Some(script) = way.script() else {
         let tar = what.command(words(&["tar", "xf", "-", "-C", dir]), true);
         let folder = archive(what, false).await?;
         let refused = feed(cluster.start_within(&tar, LIMITS).await?, &folder, way).await;
         if let Some(no) = refused.as_ref().and_then(judge) {
-            return Ok(Some(no));
+            return Ok(Sent::Not(no));
         }
         let finished = feed(cluster.start_within(&tar, LIMITS).await?, &input, way).await;
-        return Ok(finished.as_ref().and_then(judge));
+        return Ok(taken(finished.as_ref()));
     };
     let (count, mode) = (input.len().to_string(), format!("{:o}", what.mode));
-    let argv = shell(&format!("{PREPARE}{script}"), &[dir, what.name.0, what.name.1, &count, &mode, way.tools()]);
+    let arguments = [&[dir, what.name.0, what.name.1, &count, &mode, way.tools()], what.proof].concat();
+    let argv = shell(&format!("{PREPARE}{script}{ANSWER}"), &arguments);
     let mut process = cluster.start_within(&what.command(argv, true), LIMITS).await?;
-    let finished = match not_ready(&mut process).await {
-        Some(finished) => finished,
-        None => process.finish(&input, COMPLAINT).await,
+    let (mut said, ended) = until_ready(&mut process).await;
+    let finished = match ended {
+        Some(outcome) => Finished { outcome, ..said },
+        None => {
+            let rest = process.finish(&input, COMPLAINT).await;
+            said.stdout.extend_from_slice(&rest.stdout);
+            said.stderr.extend_from_slice(&rest.stderr);
+            Finished { stdout: said.stdout, stderr: said.stderr, ..rest }
+        }
     };
-    Ok(judge(&finished))
+    Ok(match (finished.stdout.strip_prefix(SENT), &finished.outcome) {
+        (Some(said), Outcome::Exited(0)) => Sent::Answered(said.to_vec()),
+        // It is there; what keeps it from running is seen best where nothing else is said.
+        (Some(_), _) => Sent::Silent,
+        (None, _) => taken(Some(&finished)),
+    })
 }
 
-/// $1 folder, $2 folder to make in it, $3 file, $4 bytes of input, $5 mode, $6 tools that are needed.
+/// $1 folder, $2 folder to make in it, $3 file, $4 bytes of input, $5 mode, $6 tools that are needed, then the file's own arguments.
 const PREPARE: &str = r#"umask 077
 for tool in $6; do command -v "$tool" >/dev/null || { echo "sh: $tool: not found" >&2; exit 127; }; done
 [ -d "$1" ] || { echo "can't change directory to $1" >&2; exit 1; }
+f="$1/$2/$3"
 "#;
+
+/// The file proves itself in the same stream: to open another one costs a round-trip through the runtime.
+const ANSWER: &str = r#" && echo sent && shift 6 && exec "$f" "$@""#;
 
 impl Way {
     /// `None`: it needs no shell.
@@ -212,11 +247,9 @@ impl Way {
         match self {
             Self::Tar | Self::OpenTar => None,
             Self::CountedTar => Some(r#"mkdir -p "$1/$2" && echo ready && head -c "$4" | tar xf - -C "$1""#),
-            Self::Shell => {
-                Some(r#"mkdir -p "$1/$2" && f="$1/$2/$3" && : >"$f" && echo ready && head -c "$4" >"$f" && chmod "$5" "$f""#)
-            }
+            Self::Shell => Some(r#"mkdir -p "$1/$2" && : >"$f" && echo ready && head -c "$4" >"$f" && chmod "$5" "$f""#),
             Self::Printf => Some(
-                r#"mkdir -p "$1/$2" && f="$1/$2/$3" && : >"$f" && echo ready && while read -r l && [ "$l" != . ]; do printf "$l"; done >"$f" && chmod "$5" "$f""#,
+                r#"mkdir -p "$1/$2" && : >"$f" && echo ready && while read -r l && [ "$l" != . ]; do printf "$l"; done >"$f" && chmod "$5" "$f""#,
             ),
         }
     }
@@ -231,17 +264,17 @@ impl Way {
     }
 }
 
-/// `None`: it said "ready" and waits for input.
-async fn not_ready(process: &mut Process) -> Option<Finished> {
-    let mut finished = Finished { stdout: Vec::new(), stderr: Vec::new(), truncated: false, outcome: Outcome::Exited(0) };
+/// What a program said until it was ready for input, and how it ended if it never was.
+async fn until_ready(process: &mut Process) -> (Finished, Option<Outcome>) {
+    let mut said = Finished { stdout: Vec::new(), stderr: Vec::new(), truncated: false, outcome: Outcome::Exited(0) };
     loop {
         match process.next().await {
-            Output::Stdout(bytes) => finished.stdout.extend_from_slice(&bytes),
-            Output::Stderr(bytes) => finished.stderr.extend_from_slice(&bytes),
-            Output::Ended(outcome) => return Some(Finished { outcome, ..finished }),
+            Output::Stdout(bytes) => said.stdout.extend_from_slice(&bytes),
+            Output::Stderr(bytes) => said.stderr.extend_from_slice(&bytes),
+            Output::Ended(outcome) => return (said, Some(outcome)),
         }
-        if finished.stdout.starts_with(b"ready\n") {
-            return None;
+        if said.stdout.starts_with(b"ready\n") {
+            return (said, None);
         }
     }
 }
@@ -318,7 +351,7 @@ async fn prove<T>(
     let no = match &finished.outcome {
         Outcome::Exited(0) => match proof(&finished.stdout) {
             Some(proof) => return Ok(Ok(proof)),
-            None => No::Way("what arrived is not what was sent".to_owned()),
+            None => No::Way(OTHER.to_owned()),
         },
         _ if text.to_lowercase().contains("permission denied") => {
             No::Folder("files there cannot be executed (noexec)".to_owned())

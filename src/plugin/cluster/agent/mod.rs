@@ -15,8 +15,9 @@ use self::answer::{SILENCE, STDERR_BYTES, SoFar, converse, converse_counting, de
 use super::Cluster;
 use super::error::translate;
 use super::exec::{Command, Process};
+use super::helper::{CONTAINER, Helper, WORK};
 use super::payload::Payload;
-use super::upload::{Upload, upload, ways};
+use super::upload::{ANY_SERVER, Upload, Way, upload, ways};
 use super::volume::is_finished;
 use crate::event::{Event, Events};
 use crate::failure::{Failure, Result};
@@ -24,6 +25,63 @@ use crate::shutdown::Stop;
 
 /// How long a job may be out of reach before the command gives up; the job itself goes on.
 const OUT_OF_REACH: Duration = Duration::from_secs(150);
+
+/// A container that our binary is to get into.
+struct Place<'a> {
+    cluster: &'a Cluster,
+    namespace: &'a str,
+    pod: &'a str,
+    uid: String,
+    container: &'a str,
+    payload: &'static Payload,
+}
+
+impl<'a> Place<'a> {
+    async fn of(cluster: &'a Cluster, namespace: &'a str, pod: &'a str, container: &'a str, arch: &str) -> Result<Self> {
+        let payload = Payload::for_arch(arch)?;
+        let pods = Api::<Pod>::namespaced(cluster.client.clone(), namespace);
+        let found = pods.get(pod).await.map_err(|error| translate(&error, &format!("read pod/{pod}")))?;
+        Ok(Self { cluster, namespace, pod, uid: found.metadata.uid.unwrap_or_default(), container, payload })
+    }
+
+    /// The agent there, which has not said anything yet.
+    fn agent(&self, path: String) -> Agent {
+        Agent {
+            cluster: self.cluster.clone(),
+            namespace: self.namespace.to_owned(),
+            pod: self.pod.to_owned(),
+            uid: self.uid.clone(),
+            container: self.container.to_owned(),
+            dir: path.rsplit_once('/').map_or_else(String::new, |(dir, _)| dir.to_owned()),
+            path,
+            hello: Hello { sha256: String::new(), bytes: 0, uid: 0, gid: 0 },
+            arrival: None,
+        }
+    }
+
+    fn is_right(&self, hello: &Hello) -> bool {
+        hello.sha256 == self.payload.sha256
+    }
+
+    async fn bring(&self, dirs: &[String], ways: &[Way]) -> Result<Agent> {
+        let Self { namespace, pod, container, payload, .. } = *self;
+        let (folder, file) = payload.names();
+        let bytes = payload.unpack()?;
+        let name = (folder.as_str(), file.as_str());
+        let what = Upload { namespace, pod, container, dirs, name, bytes: &bytes, mode: 0o700, proof: &["hash"], ways };
+        let begun = Instant::now();
+        let read = |said: &[u8]| serde_json::from_slice(said).ok().filter(|hello| self.is_right(hello));
+        let uploaded = upload(self.cluster, &what, read).await?;
+        let arrival = Event::Payload {
+            pod: pod.to_owned(),
+            container: container.to_owned(),
+            way: uploaded.way.to_string(),
+            bytes: payload.bytes,
+            elapsed: begun.elapsed(),
+        };
+        Ok(Agent { hello: uploaded.proof, arrival: Some(arrival), ..self.agent(uploaded.path) })
+    }
+}
 
 /// Our binary in a container, proven by its digest.
 #[derive(Clone)]
@@ -56,25 +114,10 @@ impl Agent {
         dirs: &[String],
         arch: &str,
     ) -> Result<Self> {
-        let payload = Payload::for_arch(arch)?;
-        let pods = Api::<Pod>::namespaced(cluster.client.clone(), namespace);
-        let found = pods.get(pod).await.map_err(|error| translate(&error, &format!("read pod/{pod}")))?;
-        let uid = found.metadata.uid.unwrap_or_default();
-        let at = |path: String| Self {
-            cluster: cluster.clone(),
-            namespace: namespace.to_owned(),
-            pod: pod.to_owned(),
-            uid: uid.clone(),
-            container: container.to_owned(),
-            dir: path.rsplit_once('/').map_or_else(String::new, |(dir, _)| dir.to_owned()),
-            path,
-            hello: Hello { sha256: String::new(), bytes: 0, uid: 0, gid: 0 },
-            arrival: None,
-        };
-        let is_right = |hello: &Hello| hello.sha256 == payload.sha256;
+        let place = Place::of(cluster, namespace, pod, container, arch).await?;
         let look = async |dir: &String| {
-            let agent = at(payload.path(dir));
-            let hello = agent.hello().await.ok().filter(is_right)?;
+            let agent = place.agent(place.payload.path(dir));
+            let hello = agent.hello().await.ok().filter(|hello| place.is_right(hello))?;
             Some(Self { hello, ..agent })
         };
         // Most often it is in the first folder or nowhere: how it could get there is asked meanwhile.
@@ -87,20 +130,16 @@ impl Agent {
         if let Some(agent) = join_all(others.iter().map(look)).await.into_iter().flatten().next() {
             return Ok(agent);
         }
-        let (folder, file) = payload.names();
-        let bytes = payload.unpack()?;
-        let name = (folder.as_str(), file.as_str());
-        let what = Upload { namespace, pod, container, dirs, name, bytes: &bytes, mode: 0o700, proof: &["hash"], ways };
-        let begun = Instant::now();
-        let uploaded = upload(cluster, &what, |said| serde_json::from_slice(said).ok().filter(is_right)).await?;
-        let arrival = Event::Payload {
-            pod: pod.to_owned(),
-            container: container.to_owned(),
-            way: uploaded.way.to_string(),
-            bytes: payload.bytes,
-            elapsed: begun.elapsed(),
-        };
-        Ok(Self { hello: uploaded.proof, arrival: Some(arrival), ..at(uploaded.path) })
+        place.bring(dirs, ways).await
+    }
+
+    /// The same in a container that has just been made: nothing of ours can be there, and its image has what the surest way needs.
+    ///
+    /// # Errors
+    /// As [`Agent::install`].
+    pub async fn install_anew(cluster: &Cluster, helper: &Helper, arch: &str) -> Result<Self> {
+        let place = Place::of(cluster, &helper.namespace, &helper.name, CONTAINER, arch).await?;
+        place.bring(&[WORK.to_owned()], ANY_SERVER).await
     }
 
     async fn hello(&self) -> std::result::Result<Hello, AskError> {

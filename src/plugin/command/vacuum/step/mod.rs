@@ -18,7 +18,8 @@ use super::space::{KeepOld, Place, Room};
 use super::spec::Spec;
 use crate::cluster::agent::{Agent, AskError};
 use crate::cluster::claim;
-use crate::cluster::helper::{Helper, WORK};
+use crate::cluster::helper::Helper;
+use crate::cluster::seat::agent_in;
 use crate::cluster::volume::{Source, users};
 use crate::failure::Result;
 use crate::plan::{Run, Step};
@@ -86,16 +87,7 @@ impl Desk {
     async fn bring_up(&self, run: &Run) -> Result<Agent> {
         let mut helper = self.helper(run).await?;
         helper.node = self.node(run).await?;
-        helper.ensure(&run.cluster, &run.stop).await?;
-        let agent = Agent::install(
-            &run.cluster,
-            &helper.namespace,
-            &helper.name,
-            crate::cluster::helper::CONTAINER,
-            &[WORK.to_owned()],
-            &self.spec.arch,
-        )
-        .await?;
+        let agent = agent_in(&run.cluster, &run.stop, &helper, &self.spec.arch).await?;
         agent.arrival.iter().for_each(|event| run.events.tell(event.clone()));
         Ok(agent)
     }
