@@ -172,7 +172,8 @@ impl Desk {
         let mut open = self.open.lock().await;
         let open = open.insert(self.opened(around, None).await?);
         // Told to whoever asks for the lock; if it can't be known now, that one asks again.
-        let (states, pooled) = tokio::join!(self.states(around, open), open.is_pooled(around));
+        let spare = open.spare.take();
+        let (states, pooled) = tokio::join!(self.states(around, open), open.is_pooled(around, spare));
         open.pooled = pooled.ok();
         let states = states?;
         let seen = open.reach.as_seen_by_application(&open.found);
@@ -215,7 +216,7 @@ impl Desk {
         let us = format!("{APPLICATION} {} in {}", around.id, around.cluster.namespace);
         let pooled = match open.pooled {
             Some(pooled) => Ok(pooled),
-            None => open.is_pooled(around).await,
+            None => open.is_pooled(around, None).await,
         };
         let asked = match pooled {
             Ok(pooled) => guard::ask(&*open.database, &us, pooled).await,

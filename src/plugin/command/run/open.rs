@@ -11,16 +11,20 @@ use crate::cluster::kind::{Kind, TargetRef};
 use crate::cluster::owner::Owner;
 use crate::cluster::pods::{is_running, statuses};
 use crate::cluster::target::Target;
+use crate::cluster::volume::{Mount, Source, mounts};
 use crate::command::reach::Reach;
 use crate::command::repair::Which;
 use crate::database::Database;
 use crate::database::find::{self, Found};
+use crate::database::url::{Engine, Location};
 use crate::failure::{Failure, Result};
 
 /// The database, and the pod through which it is reached.
 pub(super) struct Open {
     pub(super) reach: Reach,
     pub(super) database: Box<dyn Database>,
+    /// Another connection to a PostgreSQL server, opened at the same time, until somebody needs it.
+    pub(super) spare: Option<Box<dyn Database>>,
     pub(super) found: Found,
     /// When it was.
     pub(super) at: Instant,
@@ -31,12 +35,15 @@ pub(super) struct Open {
 }
 
 impl Open {
-    /// Whether its sessions are a pooler's.
+    /// Whether its sessions are a pooler's, as another connection shows: [`Open::spare`], or a new one.
     ///
     /// # Errors
     /// The database can't be asked.
-    pub(super) async fn is_pooled(&self, around: Around<'_>) -> Result<bool> {
-        let another = async || self.reach.connect(around.cluster, around.stop, &self.found).await.map_err(Failure::from);
+    pub(super) async fn is_pooled(&self, around: Around<'_>, spare: Option<Box<dyn Database>>) -> Result<bool> {
+        let another = async || match spare {
+            Some(spare) => Ok(spare),
+            None => self.reach.connect(around.cluster, around.stop, &self.found).await.map_err(Failure::from),
+        };
         guard::is_pooled(&*self.database, self.at, another).await
     }
 }
@@ -60,7 +67,7 @@ impl Desk {
             if let Some(old) = open.take() {
                 old.reach.leave(around.cluster).await?;
             }
-            *open = Some(self.opened(around, beside).await?);
+            *open = Some(Open { spare: None, ..self.opened(around, beside).await? });
         }
         open.as_mut().ok_or_else(|| Failure::failed("the database was not opened"))
     }
@@ -86,11 +93,18 @@ impl Desk {
         let reach = Reach::beside(cluster, stop, target, &self.spec.helper_image, id).await?;
         let opened = async {
             let found = self.find(cluster, &reach).await?;
-            let database = reach.connect(cluster, stop, &found).await.map_err(Failure::from)?;
-            Ok((found, database))
+            let connecting = || reach.connect(cluster, stop, &found);
+            let is_postgres = matches!(&found.location, Location::Server(server) if server.engine == Engine::Postgres);
+            // Each takes an exec: together they take no longer than one.
+            let spare = async { if is_postgres { connecting().await.ok() } else { None } };
+            let (database, spare) = tokio::join!(connecting(), spare);
+            let database = database.map_err(Failure::from)?;
+            Ok((found, database, spare))
         };
         match opened.await {
-            Ok((found, database)) => Ok(Open { reach, database, found, at: Instant::now(), locked: false, pooled: None }),
+            Ok((found, database, spare)) => {
+                Ok(Open { reach, database, spare, found, at: Instant::now(), locked: false, pooled: None })
+            }
             Err(failure) => {
                 reach.leave(cluster).await?;
                 Err(failure)
@@ -98,12 +112,12 @@ impl Desk {
         }
     }
 
-    /// The Job's own pod while something in it runs; a pod of what it was made from; else one as it would be.
+    /// The Job's own pod while something in it runs; a pod of what it was made from; else one as it would be. Where what it was made
+    /// from is to be stopped, the last comes before: it stays while the others go.
     async fn places(&self, cluster: &Cluster, beside: Option<&Pod>) -> Vec<Target> {
         let container = &self.spec.container;
-        let mut places = Vec::new();
-        let as_target = |pod: Pod, asked: TargetRef, at_rest: bool| Target {
-            asked,
+        let as_target = |pod: Pod, at_rest: bool| Target {
+            asked: TargetRef { kind: Kind::Job, name: self.spec.job.clone() },
             namespace: cluster.namespace.clone(),
             pod,
             at_rest,
@@ -111,20 +125,18 @@ impl Desk {
             owner: Owner::None,
             notices: Vec::new(),
         };
-        if let Some(pod) = beside.filter(|pod| has_running(pod)) {
-            let asked = TargetRef { kind: Kind::Job, name: self.spec.job.clone() };
-            places.push(as_target(pod.clone(), asked, false));
-        }
-        if let Origin::Object(asked) = &self.spec.origin
-            && self.spec.origin.serves()
-            && let Ok(target) = Target::resolve(cluster, asked, Some(container)).await
-        {
-            places.push(target);
-        } else if let Ok(template) = self.template(cluster).await {
-            let asked = TargetRef { kind: Kind::Job, name: self.spec.job.clone() };
-            places.push(as_target(as_it_would_be(template, cluster, &self.spec.job), asked, true));
-        }
-        places
+        let own = beside.filter(|pod| has_running(pod)).map(|pod| as_target(pod.clone(), false));
+        let serving = match &self.spec.origin {
+            Origin::Object(asked) if self.spec.origin.serves() => Target::resolve(cluster, asked, Some(container)).await.ok(),
+            Origin::Object(_) | Origin::File { .. } | Origin::Hook(_) => None,
+        };
+        let template = self.template(cluster).await.ok();
+        let imagined = template.map(|template| as_target(as_it_would_be(template, cluster, &self.spec.job), true));
+        // A file is only where its volume is.
+        let lasts = |mount: &Mount| !matches!(mount.source, Source::WithPod(_));
+        let may_be_a_file = |target: &Target| mounts(&target.pod, Some(container)).iter().any(lasts);
+        let imagined = imagined.filter(|target| serving.is_none() || (self.spec.offline.is_some() && !may_be_a_file(target)));
+        own.into_iter().chain(imagined).chain(serving).collect()
     }
 
     /// The database that was named, the one that the record is about, or the only one.

@@ -9,14 +9,13 @@ use kube::api::Patch;
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
-use super::look::{api_of_cronjobs, running, shown};
+use super::look::{api_of_cronjobs, has_ended, running, shown};
 use super::sharing::{clues, shared};
 use super::{Change, Offline, Scaled, Suspended};
 use crate::cluster::as_ours;
 use crate::cluster::error::Context as _;
 use crate::cluster::helper::{LABEL_OPERATION, is_helper};
 use crate::cluster::pods::{Verdict, Wait, why_not_ready};
-use crate::cluster::volume::is_finished;
 use crate::command::kept_logs;
 use crate::command::run::desk::{Around, Desk, Shared};
 use crate::command::run::step::is_judged;
@@ -27,7 +26,8 @@ use crate::plan::{Look, Run, Step};
 
 /// How long sessions of pods that are gone may stay.
 const SESSIONS: Duration = Duration::from_secs(60);
-const LOOK: Duration = Duration::from_secs(1);
+/// Between two looks at what nobody tells of.
+const LOOK: Duration = Duration::from_millis(250);
 /// Sessions of clients on this database but ours, those included of which this role sees nothing but that they are there.
 fn others() -> String {
     format!(
@@ -276,7 +276,7 @@ async fn stop(desk: &Desk, offline: &Offline, run: &Run) -> Result<String> {
     };
     let uses = |pod: &&Pod| {
         let told = pod.spec.as_ref().is_some_and(|spec| shared(&own, &clues(spec)).is_some());
-        told && !is_finished(pod) && !is_ours(pod, run) && !is_left(pod, &offline.left)
+        told && !has_ended(pod) && !is_ours(pod, run) && !is_left(pod, &offline.left)
     };
     let gone = wait.until(&run.cluster, &run.stop, |pods| {
         let left: Vec<String> = pods.iter().filter(uses).map(|pod| format!("{} is still there", shown(pod))).collect();
