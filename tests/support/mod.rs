@@ -10,6 +10,7 @@ mod moving;
 mod namespace;
 mod proxy;
 mod running;
+pub(crate) mod snapshots;
 pub(crate) mod steady;
 mod tmux;
 mod user;

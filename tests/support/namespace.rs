@@ -7,12 +7,14 @@ use std::process::{Command, Stdio};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::thread::sleep;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use dbmig::cluster::{Cluster, ConnectionFlags, connect};
 
-/// Seconds that a state of the cluster may take to come about on a busy machine.
-const PATIENCE: u32 = 180;
+/// What a state of the cluster may take to come about on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(180);
+/// Between two looks at first, and later on.
+const LOOKS: [Duration; 2] = [Duration::from_millis(100), Duration::from_secs(1)];
 
 /// A namespace with a random name, and what lies in it.
 pub(crate) struct Namespace {
@@ -193,14 +195,15 @@ impl Namespace {
 
     /// Looks once a second until something is so; panics with what is in the namespace if it does not become so.
     pub(crate) fn wait_for(&self, what: &str, mut seen: impl FnMut() -> bool) {
-        for _ in 0..PATIENCE {
-            if seen() {
-                return;
+        let (until, [mut pause, longest]) = (Instant::now() + PATIENCE, LOOKS);
+        while !seen() {
+            if Instant::now() > until {
+                let pods = self.try_kubectl(&["describe", "pods"]).stdout;
+                panic!("after {} s it is still not so that {what}:\n{pods}", PATIENCE.as_secs());
             }
-            sleep(Duration::from_secs(1));
+            sleep(pause);
+            pause = (pause * 3 / 2).min(longest);
         }
-        let pods = self.try_kubectl(&["describe", "pods"]).stdout;
-        panic!("after {PATIENCE} s it is still not so that {what}:\n{pods}");
     }
 }
 

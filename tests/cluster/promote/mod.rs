@@ -1,5 +1,6 @@
 //! `promote` and `route`: a release on a replica's volume, traffic that is led there, and the way back, whoever dies meanwhile.
 
+mod copies;
 mod faults;
 mod refusals;
 mod server;

@@ -7,6 +7,7 @@ use super::shop::{FROM, deploy_to};
 use super::{Keeper, ends, is_tidy, newest, records};
 use crate::database::postgres::{self, CLIENT};
 use crate::database::{mariadb, server::Server};
+use crate::support::snapshots::{Snapshots, say};
 use crate::support::{Namespace, Run, Running};
 
 const ROLES: &str = concat!(
@@ -236,31 +237,6 @@ async fn mariadb_writes_itself_out_and_its_lock_keeps_other_namespaces_out() {
     is_tidy(&other);
 }
 
-/// The API of snapshots, without anything behind it.
-fn definitions() -> String {
-    let of = |kind: &str, plural: &str, scope: &str| {
-        let schema = json!({"openAPIV3Schema": {"type": "object", "x-kubernetes-preserve-unknown-fields": true}});
-        json!({"apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
-            "metadata": {"name": format!("{plural}.snapshot.storage.k8s.io"),
-                "annotations": {"api-approved.kubernetes.io": "https://github.com/kubernetes-csi/external-snapshotter/pull/665"}},
-            "spec": {"group": "snapshot.storage.k8s.io", "scope": scope, "names": {"kind": kind, "plural": plural, "singular": kind.to_lowercase()},
-                "versions": [{"name": "v1", "served": true, "storage": true, "schema": schema, "subresources": {"status": {}}}]}})
-    };
-    let both =
-        [of("VolumeSnapshot", "volumesnapshots", "Namespaced"), of("VolumeSnapshotClass", "volumesnapshotclasses", "Cluster")];
-    json!({"apiVersion": "v1", "kind": "List", "items": both}).to_string()
-}
-
-/// Takes the API away again, however the test ends.
-struct Definitions<'a>(&'a Namespace);
-
-impl Drop for Definitions<'_> {
-    fn drop(&mut self) {
-        let names = ["volumesnapshots.snapshot.storage.k8s.io", "volumesnapshotclasses.snapshot.storage.k8s.io"];
-        self.0.try_kubectl(&["delete", "customresourcedefinition", "--ignore-not-found", names[0], names[1]]);
-    }
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn a_snapshot_is_refused_by_name_without_the_api_and_waited_for_with_a_stand_in_for_its_driver() {
     let Some(keeper) = Keeper::new("runsnap").await else { return };
@@ -273,9 +249,7 @@ async fn a_snapshot_is_refused_by_name_without_the_api_and_waited_for_with_a_sta
         &["persistentvolumeclaim/data can't be snapshotted", "snapshot.storage.k8s.io/v1", "nothing was changed"],
     );
 
-    let _definitions = Definitions(space);
-    space.apply(&definitions());
-    space.wait_for("the API is served", || space.try_kubectl(&["get", "volumesnapshots,volumesnapshotclasses"]).code == 0);
+    let api = Snapshots::served(space);
     space.kubectl(&[
         "annotate",
         "persistentvolumeclaim",
@@ -283,38 +257,28 @@ async fn a_snapshot_is_refused_by_name_without_the_api_and_waited_for_with_a_sta
         "volume.beta.kubernetes.io/storage-provisioner=stand-in.dbmig.dev",
     ]);
     ends(&space.dbmig(&words), 4, &["no VolumeSnapshotClass for its driver stand-in.dbmig.dev", "nothing was changed"]);
-    let class = json!({"apiVersion": "snapshot.storage.k8s.io/v1", "kind": "VolumeSnapshotClass", "metadata": {"name": "stand-in"},
-        "driver": "stand-in.dbmig.dev", "deletionPolicy": "Delete"});
-    space.apply(&class.to_string());
-    let snapshots = || space.kubectl(&["get", "volumesnapshots", "-o", "name"]);
+    api.class();
+    let snapshots = || api.names();
 
     // Nobody makes it: all is taken back.
     ends(&space.dbmig(&words), 4, &["did not get ready within 20 s", "everything was taken back"]);
-    assert_eq!((snapshots(), keeper.revision()), (String::new(), None));
+    assert_eq!((snapshots(), keeper.revision()), (Vec::new(), None));
 
     // The stand-in says what a driver says, first that it can't.
     let set = |status: &Value| {
         space.wait_for("the snapshot is there", || !snapshots().is_empty());
-        let name = snapshots().trim().to_owned();
-        let url = format!(
-            "/apis/snapshot.storage.k8s.io/v1/namespaces/{}/volumesnapshots/{}/status",
-            space.name(),
-            name.rsplit('/').next().unwrap()
-        );
-        let mut object: Value = serde_json::from_str(&space.kubectl(&["get", &name, "-o", "json"])).unwrap();
+        let object: Value = serde_json::from_str(&space.kubectl(&["get", &snapshots()[0], "-o", "json"])).unwrap();
         assert_eq!(
             object["spec"],
             json!({"volumeSnapshotClassName": "stand-in", "source": {"persistentVolumeClaimName": "data"}})
         );
-        object["status"] = status.clone();
-        let mut kubectl = crate::support::kubectl();
-        let run = Run::with_input(kubectl.args(["replace", "--raw", &url, "-f", "-"]), &object.to_string());
+        let run = say(&object, status);
         assert_eq!(run.code, 0, "{}", run.stderr);
     };
     let mut running = Running::start(space.dbmig_command(&words));
     set(&json!({"readyToUse": false, "error": {"message": "the array is full"}}));
     ends(&running.ends(), 4, &["could not be made", "the array is full", "everything was taken back"]);
-    assert_eq!((snapshots(), keeper.revision()), (String::new(), None));
+    assert_eq!((snapshots(), keeper.revision()), (Vec::new(), None));
 
     let mut running = Running::start(space.dbmig_command(&words));
     set(&json!({"readyToUse": true, "boundVolumeSnapshotContentName": "snapcontent-1", "restoreSize": "32Mi"}));
@@ -325,6 +289,6 @@ async fn a_snapshot_is_refused_by_name_without_the_api_and_waited_for_with_a_sta
     assert_eq!((snapshots(), name.is_empty()), (name, false));
     let gone = space.dbmig(&["cleanup", "--backups", "--yes", "-o", "name"]);
     assert!(gone.stdout.contains("volumesnapshot/dbmig-run-"), "{}{}", gone.stdout, gone.stderr);
-    assert_eq!(snapshots(), "");
+    assert!(snapshots().is_empty());
     is_tidy(space);
 }

@@ -3,6 +3,7 @@
 //! every volume knows which servers it had.
 
 pub(crate) mod client;
+pub(crate) mod storage;
 mod volume;
 
 use std::path::Path;

@@ -8,7 +8,7 @@ use kube::api::{Api, DeleteParams, PostParams};
 use serde_json::json;
 
 use super::super::Desk;
-use super::super::spec::Copy;
+use super::super::spec::{Copy, Spec};
 use super::primary::DIVERGED;
 use crate::cluster::error::{Context as _, found, is_conflict, is_not_found};
 use crate::cluster::job::own_labels;
@@ -103,9 +103,7 @@ impl Step for CopyClaim {
     }
 
     async fn look(&self, run: &Run) -> Result<Look> {
-        let name = &self.0.spec.claim;
-        let claim = found(claims(run).get(name).await).doing(format!("read persistentvolumeclaim/{name}"))?;
-        Ok(if claim.is_some() { Look::Done } else { Look::Todo })
+        Ok(if has_claim(&self.0.spec, run).await? { Look::Done } else { Look::Todo })
     }
 
     async fn act(&self, run: &Run) -> Result<String> {
@@ -142,14 +140,45 @@ impl Step for CopyClaim {
     async fn back(&self, run: &Run) -> Result<String> {
         let name = &self.0.spec.claim;
         if run.memory.recall::<bool>(DIVERGED)?.unwrap_or_default() {
+            forget_snapshot(&self.0.spec.copy, run).await?;
             return Ok(format!("persistentvolumeclaim/{name} stays: it holds what the new release has written"));
         }
         match claims(run).delete(name, &DeleteParams::default()).await {
             Err(error) if !is_not_found(&error) => return Err(error).doing(format!("delete persistentvolumeclaim/{name}")),
             _ => {}
         }
-        snapshot::remove(&run.cluster, &run.namespace, &snapshot_name(run)).await?;
+        forget_snapshot(&self.0.spec.copy, run).await?;
         Ok(String::new())
+    }
+}
+
+async fn has_claim(spec: &Spec, run: &Run) -> Result<bool> {
+    let claim = found(claims(run).get(&spec.claim).await).doing(format!("read persistentvolumeclaim/{}", spec.claim))?;
+    Ok(claim.is_some())
+}
+
+/// Whether the copy, or the snapshot that it is made of, may hold what the replica had by now.
+///
+/// # Errors
+/// When the API server refuses.
+pub(super) async fn has_begun(spec: &Spec, run: &Run) -> Result<bool> {
+    let has_claim = has_claim(spec, run).await?;
+    if has_claim || !matches!(spec.copy, Copy::Snapshot(_)) {
+        return Ok(has_claim);
+    }
+    let name = snapshot_name(run);
+    let snapshot = found(snapshot::api(&run.cluster.client, &run.namespace).get(&name).await);
+    Ok(snapshot.doing(format!("read volumesnapshot/{name}"))?.is_some())
+}
+
+/// Removes the snapshot, if there is one: it was only needed to make the claim of.
+///
+/// # Errors
+/// When the API server refuses.
+pub(super) async fn forget_snapshot(copy: &Copy, run: &Run) -> Result<()> {
+    match copy {
+        Copy::Snapshot(_) => snapshot::remove(&run.cluster, &run.namespace, &snapshot_name(run)).await.map(drop),
+        Copy::Clone | Copy::None => Ok(()),
     }
 }
 

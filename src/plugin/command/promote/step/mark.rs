@@ -9,6 +9,7 @@ use tokio::time::Instant;
 
 use super::super::Desk;
 use super::super::desk::pause;
+use super::claim::has_begun;
 use crate::failure::{Failure, Result};
 use crate::plan::{Look, Run, Step};
 use crate::replication::{Lsn, Writer, Written, largest, receiver, rows_of, standing, writers, written};
@@ -47,9 +48,15 @@ impl Step for TakeMark {
     }
 
     async fn look(&self, run: &Run) -> Result<Look> {
-        // As long as the replica is there, what both have in common grows.
-        let is_taken = run.memory.recall::<Mark>(MARK)?.is_some();
-        Ok(if is_taken && !self.0.has_replica(run).await? { Look::Done } else { Look::Todo })
+        if run.memory.recall::<Mark>(MARK)?.is_none() {
+            return Ok(Look::Todo);
+        }
+        // Until the data is parted from the replica, what both have in common grows.
+        let is_parted = match self.0.spec.copy.leaves_replica() {
+            true => has_begun(&self.0.spec, run).await?,
+            false => !self.0.has_replica(run).await?,
+        };
+        Ok(if is_parted { Look::Done } else { Look::Todo })
     }
 
     async fn act(&self, run: &Run) -> Result<String> {

@@ -8,6 +8,7 @@ use dbmig_wire::ForgetStandby;
 use super::super::Desk;
 use super::super::desk::{data_directory, log_in, seat};
 use super::super::package::Package;
+use super::claim::forget_snapshot;
 use crate::failure::{Failure, Result};
 use crate::plan::{Look, Run, Step};
 
@@ -62,6 +63,7 @@ impl Step for Tidy {
         let spec = &self.0.spec;
         spec.helper.delete(&run.cluster).await?;
         Package::forget(run).await?;
+        forget_snapshot(&spec.copy, run).await?;
         // A server has run on it since: there is no way back for it any more, and its kept files would go into every base backup.
         let seat = seat(&run.cluster, &spec.server).await?;
         let path = data_directory(&log_in(&seat).await?).await?;
