@@ -30,8 +30,8 @@ const LINGER: Duration = Duration::from_secs(5);
 /// [`ABANDONED_SECONDS`]: an exec whose other end went away without a word must not stay.
 pub(crate) fn run(address: &str) -> ExitCode {
     match connect(address) {
-        Ok((connection, to)) => {
-            let greeting = serde_json::to_value(Connected { to }).map(Message::Done);
+        Ok((connection, connected)) => {
+            let greeting = serde_json::to_value(connected).map(Message::Done);
             if greeting.is_ok_and(|greeting| say(&greeting)) { carry(connection) } else { ExitCode::FAILURE }
         }
         Err(error) => {
@@ -72,12 +72,13 @@ impl Half for UnixStream {
     }
 }
 
-fn connect(address: &str) -> Result<(Connection, String)> {
+fn connect(address: &str) -> Result<(Connection, Connected)> {
     if address.starts_with('/') {
         let failed = |error: io::Error| because(&error, address);
         let to = UnixStream::connect(address).map_err(failed)?;
         let from = to.try_clone().map_err(failed)?;
-        return Ok((Connection { from: Box::new(from), to: Box::new(to) }, address.to_owned()));
+        let connected = Connected { to: address.to_owned(), from: None };
+        return Ok((Connection { from: Box::new(from), to: Box::new(to) }, connected));
     }
     let mut last = fail(ErrorKind::UnknownHost, format!("{address}: no address has this name"));
     for candidate in candidates(address)?.into_iter().take(MOST_ADDRESSES) {
@@ -86,7 +87,8 @@ fn connect(address: &str) -> Result<(Connection, String)> {
                 // Questions and answers are small: each goes at once. Without it they are only slower.
                 let _ = to.set_nodelay(true);
                 let from = to.try_clone().map_err(|error| because(&error, address))?;
-                return Ok((Connection { from: Box::new(from), to: Box::new(to) }, candidate.to_string()));
+                let connected = Connected { to: candidate.to_string(), from: to.local_addr().ok() };
+                return Ok((Connection { from: Box::new(from), to: Box::new(to) }, connected));
             }
             Err(error) => last = because(&error, &spelled(address, candidate)),
         }

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use std::net::SocketAddr;
+
 use serde::{Deserialize, Serialize};
 
 /// The first line of `dbmig-agent relay` is [`crate::Message::Done`] with this, or [`crate::Message::Failed`]; raw bytes follow.
@@ -9,6 +11,8 @@ use serde::{Deserialize, Serialize};
 pub struct Connected {
     /// The address that answered, as the pod resolved it: `10.0.3.7:5432`, or the path of a socket.
     pub to: String,
+    /// The pod's own address and port on this connection; `None` for a socket.
+    pub from: Option<SocketAddr>,
 }
 
 /// Read the environment of the container that the agent is in.

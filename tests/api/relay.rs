@@ -190,7 +190,7 @@ async fn a_connection_that_is_dropped_is_closed_at_its_other_end() {
 
 /// What a helper's relay says at first.
 fn greeting() -> Vec<u8> {
-    let connected = serde_json::to_value(Connected { to: "10.0.0.1:5432".to_owned() }).unwrap();
+    let connected = serde_json::to_value(Connected { to: "10.0.0.1:5432".to_owned(), from: None }).unwrap();
     [serde_json::to_vec(&Said::Done(connected)).unwrap(), b"\n".to_vec()].concat()
 }
 

@@ -23,6 +23,10 @@ use crate::shutdown::Stop;
 pub const VOLUMES: &str = "/dbmig/volumes";
 /// Folder in the helper pod for our binary and its journals.
 pub const WORK: &str = "/dbmig/work";
+/// The same in a pod without any volume.
+const ROOT_WORK: &str = "/tmp";
+/// Name of the volume for it.
+const WORK_VOLUME: &str = "dbmig-work";
 /// The helper's only container.
 pub const CONTAINER: &str = "helper";
 /// The image of the helper unless the user names another one: any with `sh`, `tar` and `head` will do.
@@ -59,13 +63,13 @@ pub struct Helper {
     pub identity: Identity,
 }
 
-/// How a helper pod was found.
+/// A helper pod that runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Found {
-    /// It ran already: our binary may be there.
-    AsItWas,
+pub struct Found {
     /// It was not there: nothing is in it.
-    New,
+    pub is_new: bool,
+    /// Folder in it for our binary.
+    pub work: &'static str,
 }
 
 /// As whom the target's container runs, as far as its spec says.
@@ -174,26 +178,41 @@ impl Helper {
             api.get_opt(&self.name).await.map_err(|error| translate(&error, &format!("read pod/{}", self.name)))?
         {
             if self.fits(&found) {
-                return self.wait_running(cluster, stop, found.metadata.uid).await.map(|()| Found::AsItWas);
+                let work = work_of(&found);
+                return self.wait_running(cluster, stop, found.metadata.uid).await.map(|()| Found { is_new: false, work });
             }
             self.remove(cluster, stop).await?;
         }
-        let pod: Pod = serde_json::from_value(self.manifest())
-            .map_err(|error| Failure::failed(format!("cannot describe the helper pod: {error}")))?;
-        let made = match api.create(&PostParams::default(), &pod).await {
-            Ok(made) => made,
-            // An answer that was lost on its way says nothing about the pod.
-            Err(error) => match api.get_opt(&self.name).await {
-                Ok(Some(found)) if self.fits(&found) => found,
-                _ => return Err(self.not_admitted(&error)),
-            },
-        };
+        let made = self.create(&api).await?;
+        let work = work_of(&made);
         match self.wait_running(cluster, stop, made.metadata.uid).await {
-            Ok(()) => Ok(Found::New),
+            Ok(()) => Ok(Found { is_new: true, work }),
             Err(failure) => {
                 let _ = api.delete(&self.name, &DeleteParams::default().grace_period(0)).await;
                 Err(failure)
             }
+        }
+    }
+
+    async fn create(&self, api: &Api<Pod>) -> Result<Pod> {
+        let pod = |work: &str| -> Result<Pod> {
+            serde_json::from_value(self.manifest(work))
+                .map_err(|error| Failure::failed(format!("cannot describe the helper pod: {error}")))
+        };
+        // A pod without any volume starts a third of a second earlier: the kubelet looks only so often whether they are mounted. Where
+        // nobody may write to an image's file system, there is a volume for that.
+        if self.volumes.is_empty()
+            && let Ok(made) = api.create(&PostParams::default(), &pod(ROOT_WORK)?).await
+        {
+            return Ok(made);
+        }
+        match api.create(&PostParams::default(), &pod(WORK)?).await {
+            Ok(made) => Ok(made),
+            // An answer that was lost on its way says nothing about the pod.
+            Err(error) => match api.get_opt(&self.name).await {
+                Ok(Some(found)) if self.fits(&found) => Ok(found),
+                _ => Err(self.not_admitted(&error)),
+            },
         }
     }
 
@@ -281,15 +300,18 @@ impl Helper {
     /// What its pod is like.
     #[must_use]
     pub fn spec(&self) -> Value {
-        self.manifest()["spec"].take()
+        self.manifest(WORK)["spec"].take()
     }
 
-    fn manifest(&self) -> Value {
+    /// `work` is [`WORK`] or [`ROOT_WORK`].
+    fn manifest(&self, work: &str) -> Value {
         let mut volumes: Vec<Value> = self.volumes.iter().map(|(name, source)| volume(name, source)).collect();
-        volumes.push(json!({"name": "dbmig-work", "emptyDir": {}}));
         let mut mounts: Vec<Value> =
             self.volumes.keys().map(|name| json!({"name": name, "mountPath": format!("{VOLUMES}/{name}")})).collect();
-        mounts.push(json!({"name": "dbmig-work", "mountPath": WORK}));
+        if work == WORK {
+            volumes.push(json!({"name": WORK_VOLUME, "emptyDir": {}}));
+            mounts.push(json!({"name": WORK_VOLUME, "mountPath": WORK}));
+        }
         json!({
             "apiVersion": "v1",
             "kind": "Pod",
@@ -318,7 +340,7 @@ impl Helper {
                     "command": ["sh", "-c", "trap 'exit 0' TERM INT; while :; do sleep 3600 & wait $!; done"],
                     "workingDir": "/",
                     "resources": {"requests": {"cpu": "50m", "memory": "64Mi"}, "limits": {"memory": "256Mi"}},
-                    "securityContext": self.container_security(),
+                    "securityContext": self.container_security(work == WORK),
                     "volumeMounts": mounts,
                 }],
             },
@@ -348,13 +370,19 @@ impl Helper {
         context
     }
 
-    fn container_security(&self) -> Value {
+    fn container_security(&self, read_only: bool) -> Value {
         let mut capabilities = json!({"drop": ["ALL"]});
         if self.identity.uid.unwrap_or(0) == 0 {
             capabilities["add"] = json!(["CHOWN", "DAC_OVERRIDE", "FOWNER"]);
         }
-        json!({"allowPrivilegeEscalation": false, "readOnlyRootFilesystem": true, "capabilities": capabilities})
+        json!({"allowPrivilegeEscalation": false, "readOnlyRootFilesystem": read_only, "capabilities": capabilities})
     }
+}
+
+/// The folder for our binary in a helper pod.
+fn work_of(pod: &Pod) -> &'static str {
+    let volumes = pod.spec.as_ref().and_then(|spec| spec.volumes.as_deref()).unwrap_or_default();
+    if volumes.iter().any(|volume| volume.name == WORK_VOLUME) { WORK } else { ROOT_WORK }
 }
 
 /// Affinity to one node. `nodeName` would pass the scheduler by, and without it no claim of a class that waits for its

@@ -5,6 +5,7 @@
 
 use std::fmt;
 use std::io;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -52,6 +53,8 @@ pub struct Relay {
     ended: bool,
     /// The address that answered, as the pod resolved it.
     pub to: String,
+    /// The pod's own address and port on this connection; `None` for a socket.
+    pub from: Option<SocketAddr>,
 }
 
 impl Relay {
@@ -67,9 +70,9 @@ impl Relay {
         let line = line.map_err(|error| AskError::Lost(error.to_string()))?;
         match serde_json::from_slice(&line) {
             Ok(Message::Done(said)) => match serde_json::from_value(said) {
-                Ok(Connected { to }) => {
+                Ok(Connected { to, from }) => {
                     let (packer, unpacker) = Default::default();
-                    Ok(Self { stream, packer, unpacker, ended: false, to })
+                    Ok(Self { stream, packer, unpacker, ended: false, to, from })
                 }
                 Err(error) => Err(AskError::Lost(format!("unreadable answer: {error}"))),
             },

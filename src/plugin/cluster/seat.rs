@@ -4,7 +4,7 @@ use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
 
 use super::Cluster;
 use super::agent::Agent;
-use super::helper::{CONTAINER, Found, Helper, VOLUMES, WORK};
+use super::helper::{CONTAINER, Found, Helper, VOLUMES};
 use super::pods::{is_running, statuses, stays};
 use super::volume::{Mount, Source, mounts};
 use super::{claim, ephemeral, node};
@@ -181,9 +181,10 @@ impl Seat {
 /// # Errors
 /// Says why the helper does not run, in which case it is not left behind, or why our binary does not get there.
 pub async fn agent_in(cluster: &Cluster, stop: &Stop, helper: &Helper, arch: &str) -> Result<Agent> {
-    match helper.ensure(cluster, stop).await? {
-        Found::New => Agent::install_anew(cluster, helper, arch).await,
-        Found::AsItWas => Agent::install(cluster, &helper.namespace, &helper.name, CONTAINER, &[WORK.to_owned()], arch).await,
+    let Found { is_new, work } = helper.ensure(cluster, stop).await?;
+    match is_new {
+        true => Agent::install_anew(cluster, helper, work, arch).await,
+        false => Agent::install(cluster, &helper.namespace, &helper.name, CONTAINER, &[work.to_owned()], arch).await,
     }
 }
 

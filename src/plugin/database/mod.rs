@@ -12,6 +12,7 @@ mod trouble;
 pub mod url;
 pub mod words;
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -67,6 +68,11 @@ impl Default for Limits {
 pub trait Database: Send + Sync {
     /// Whose SQL it understands.
     fn dialect(&self) -> Dialect;
+
+    /// Our address and port on the connection, as the pod sees it that we connect from; `None` where that is not known.
+    fn from(&self) -> Option<SocketAddr> {
+        None
+    }
 
     /// Runs one reading statement in a transaction that can't write. Whole numbers come as such, so do truth values, NULL and
     /// JSON; everything else comes as the database's own text for it, blobs as lower-case hex after `x:`.

@@ -4,6 +4,7 @@
 //! (PgBouncer) may stand between.
 
 use std::error::Error as _;
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
@@ -37,6 +38,7 @@ pub struct Postgres {
     limits: Limits,
     /// For messages.
     name: String,
+    from: Option<SocketAddr>,
     /// One transaction at a time; true while one is open that nobody will end any more.
     left_open: Mutex<bool>,
 }
@@ -92,6 +94,7 @@ where
     T: TlsConnect<Relay>,
     T::Stream: Send + 'static,
 {
+    let from = relay.from;
     let opened = timeout(LOGIN, config.connect_raw(relay, tls)).await;
     let silent = |_| Unreached::silent(&name, LOGIN);
     let (client, connection) = opened.map_err(silent)?.map_err(|error| refused(&error, &name))?;
@@ -104,7 +107,7 @@ where
             let _ = ended_tx.set(in_words(&error));
         }
     });
-    Ok(Postgres { client, ended, limits, name, left_open: Mutex::new(false) })
+    Ok(Postgres { client, ended, limits, name, from, left_open: Mutex::new(false) })
 }
 
 fn refused(error: &Error, name: &str) -> Unreached {
@@ -287,6 +290,10 @@ impl Postgres {
 impl Database for Postgres {
     fn dialect(&self) -> Dialect {
         Dialect::Postgres
+    }
+
+    fn from(&self) -> Option<SocketAddr> {
+        self.from
     }
 
     async fn query(&self, sql: &str) -> Result<Vec<Vec<Value>>> {

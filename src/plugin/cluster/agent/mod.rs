@@ -15,7 +15,7 @@ use self::answer::{SILENCE, STDERR_BYTES, SoFar, converse, converse_counting, de
 use super::Cluster;
 use super::error::translate;
 use super::exec::{Command, Process};
-use super::helper::{CONTAINER, Helper, WORK};
+use super::helper::{CONTAINER, Helper};
 use super::payload::Payload;
 use super::upload::{ANY_SERVER, Upload, Way, upload, ways};
 use super::volume::is_finished;
@@ -133,13 +133,14 @@ impl Agent {
         place.bring(dirs, ways).await
     }
 
-    /// The same in a container that has just been made: nothing of ours can be there, and its image has what the surest way needs.
+    /// The same in a folder of a helper pod that has just been made: nothing of ours can be there, and its image has what the surest
+    /// way needs.
     ///
     /// # Errors
     /// As [`Agent::install`].
-    pub async fn install_anew(cluster: &Cluster, helper: &Helper, arch: &str) -> Result<Self> {
+    pub async fn install_anew(cluster: &Cluster, helper: &Helper, work: &str, arch: &str) -> Result<Self> {
         let place = Place::of(cluster, &helper.namespace, &helper.name, CONTAINER, arch).await?;
-        place.bring(&[WORK.to_owned()], ANY_SERVER).await
+        place.bring(&[work.to_owned()], ANY_SERVER).await
     }
 
     async fn hello(&self) -> std::result::Result<Hello, AskError> {

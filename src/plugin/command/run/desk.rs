@@ -172,8 +172,7 @@ impl Desk {
         let mut open = self.open.lock().await;
         let open = open.insert(self.opened(around, None).await?);
         // Told to whoever asks for the lock; if it can't be known now, that one asks again.
-        let spare = open.spare.take();
-        let (states, pooled) = tokio::join!(self.states(around, open), open.is_pooled(around, spare));
+        let (states, pooled) = tokio::join!(self.states(around, open), open.is_pooled(around));
         open.pooled = pooled.ok();
         let states = states?;
         let seen = open.reach.as_seen_by_application(&open.found);
@@ -216,7 +215,7 @@ impl Desk {
         let us = format!("{APPLICATION} {} in {}", around.id, around.cluster.namespace);
         let pooled = match open.pooled {
             Some(pooled) => Ok(pooled),
-            None => open.is_pooled(around, None).await,
+            None => open.is_pooled(around).await,
         };
         let asked = match pooled {
             Ok(pooled) => guard::ask(&*open.database, &us, pooled).await,

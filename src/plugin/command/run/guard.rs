@@ -1,8 +1,10 @@
 //! A lock of our own in the database, held by the session through which we look at it: two clusters, or two namespaces, that use one
 //! database don't migrate it at once. The Lease and the Job's name keep people of one namespace apart.
 
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
+use serde_json::Value;
 use tokio::time::{Instant, sleep};
 
 use crate::database::{Database, Dialect};
@@ -101,21 +103,40 @@ pub(super) async fn is_pooled(
     if database.dialect() != Dialect::Postgres {
         return Ok(false);
     }
-    const AGE: &str = "SELECT pg_backend_pid(), extract(epoch FROM clock_timestamp() - backend_start)::bigint \
-        FROM pg_stat_activity WHERE pid = pg_backend_pid()";
-    let of = |rows: Vec<Vec<serde_json::Value>>| {
-        let row = rows.into_iter().next().unwrap_or_default();
-        let number = |at: usize| row.get(at).and_then(serde_json::Value::as_i64);
-        (number(0), number(1))
-    };
-    let (first, age) = of(database.query(AGE).await?);
-    let (second, _) = of(database.query(AGE).await?);
+    const SESSION: &str = "SELECT pg_backend_pid(), extract(epoch FROM clock_timestamp() - backend_start)::bigint, \
+        host(client_addr), client_port FROM pg_stat_activity WHERE pid = pg_backend_pid()";
+    let session = async |database: &dyn Database| database.query(SESSION).await.map(|rows| Session::of(&rows));
+    let first = session(database).await?;
+    // Who is seen where we are has nobody in between.
+    if first.client.is_some() && first.client == database.from() {
+        return Ok(false);
+    }
+    let second = session(database).await?;
     let ours = i64::try_from(opened.elapsed().as_secs()).unwrap_or(i64::MAX).saturating_add(SLACK);
-    if first != second || age.is_some_and(|age| age > ours) {
+    if first.pid != second.pid || first.age.is_some_and(|age| age > ours) {
         return Ok(true);
     }
-    let (third, _) = of(another().await?.query(AGE).await?);
-    Ok(third == first)
+    let another = another().await?;
+    Ok(session(&*another).await?.pid == first.pid)
+}
+
+/// What a server says of the session that asks.
+struct Session {
+    pid: Option<i64>,
+    /// In seconds.
+    age: Option<i64>,
+    /// Who the server talks with.
+    client: Option<SocketAddr>,
+}
+
+impl Session {
+    fn of(rows: &[Vec<Value>]) -> Self {
+        let field = |at: usize| rows.first().and_then(|row| row.get(at));
+        let number = |at: usize| field(at).and_then(Value::as_i64);
+        let address = field(2).and_then(Value::as_str).and_then(|address| address.parse::<IpAddr>().ok());
+        let port = number(3).and_then(|port| u16::try_from(port).ok());
+        Self { pid: number(0), age: number(1), client: address.zip(port).map(SocketAddr::from) }
+    }
 }
 
 /// Tells whoever meets the lock whose it is.
@@ -144,6 +165,6 @@ async fn holder(database: &dyn Database) -> Result<String> {
         ),
     };
     let rows = database.query(&sql).await?;
-    let who = rows.first().and_then(|row| row.first()).and_then(serde_json::Value::as_str);
+    let who = rows.first().and_then(|row| row.first()).and_then(Value::as_str);
     Ok(who.map_or_else(|| "a session that has ended just now".to_owned(), str::to_owned))
 }

@@ -16,15 +16,12 @@ use crate::command::reach::Reach;
 use crate::command::repair::Which;
 use crate::database::Database;
 use crate::database::find::{self, Found};
-use crate::database::url::{Engine, Location};
 use crate::failure::{Failure, Result};
 
 /// The database, and the pod through which it is reached.
 pub(super) struct Open {
     pub(super) reach: Reach,
     pub(super) database: Box<dyn Database>,
-    /// Another connection to a PostgreSQL server, opened at the same time, until somebody needs it.
-    pub(super) spare: Option<Box<dyn Database>>,
     pub(super) found: Found,
     /// When it was.
     pub(super) at: Instant,
@@ -35,15 +32,12 @@ pub(super) struct Open {
 }
 
 impl Open {
-    /// Whether its sessions are a pooler's, as another connection shows: [`Open::spare`], or a new one.
+    /// Whether its sessions are a pooler's.
     ///
     /// # Errors
     /// The database can't be asked.
-    pub(super) async fn is_pooled(&self, around: Around<'_>, spare: Option<Box<dyn Database>>) -> Result<bool> {
-        let another = async || match spare {
-            Some(spare) => Ok(spare),
-            None => self.reach.connect(around.cluster, around.stop, &self.found).await.map_err(Failure::from),
-        };
+    pub(super) async fn is_pooled(&self, around: Around<'_>) -> Result<bool> {
+        let another = async || self.reach.connect(around.cluster, around.stop, &self.found).await.map_err(Failure::from);
         guard::is_pooled(&*self.database, self.at, another).await
     }
 }
@@ -67,7 +61,7 @@ impl Desk {
             if let Some(old) = open.take() {
                 old.reach.leave(around.cluster).await?;
             }
-            *open = Some(Open { spare: None, ..self.opened(around, beside).await? });
+            *open = Some(self.opened(around, beside).await?);
         }
         open.as_mut().ok_or_else(|| Failure::failed("the database was not opened"))
     }
@@ -93,18 +87,11 @@ impl Desk {
         let reach = Reach::beside(cluster, stop, target, &self.spec.helper_image, id).await?;
         let opened = async {
             let found = self.find(cluster, &reach).await?;
-            let connecting = || reach.connect(cluster, stop, &found);
-            let is_postgres = matches!(&found.location, Location::Server(server) if server.engine == Engine::Postgres);
-            // Each takes an exec: together they take no longer than one.
-            let spare = async { if is_postgres { connecting().await.ok() } else { None } };
-            let (database, spare) = tokio::join!(connecting(), spare);
-            let database = database.map_err(Failure::from)?;
-            Ok((found, database, spare))
+            let database = reach.connect(cluster, stop, &found).await.map_err(Failure::from)?;
+            Ok((found, database))
         };
         match opened.await {
-            Ok((found, database, spare)) => {
-                Ok(Open { reach, database, spare, found, at: Instant::now(), locked: false, pooled: None })
-            }
+            Ok((found, database)) => Ok(Open { reach, database, found, at: Instant::now(), locked: false, pooled: None }),
             Err(failure) => {
                 reach.leave(cluster).await?;
                 Err(failure)

@@ -119,7 +119,7 @@ impl Step for Sessions {
 }
 
 /// Puts the new image in place of the old one.
-pub(in crate::command::run) struct Images(pub(in crate::command::run) Offline);
+pub(in crate::command::run) struct Images(pub(in crate::command::run) Offline, pub(in crate::command::run) String);
 
 #[async_trait]
 impl Step for Images {
@@ -128,13 +128,11 @@ impl Step for Images {
     }
 
     fn title(&self) -> String {
-        let all = self.0.scaled.iter().flat_map(|one| &one.images).chain(self.0.suspended.iter().flat_map(|one| &one.images));
-        let image = all.map(|change| change.new.clone()).next().unwrap_or_default();
-        format!("set the image to {image} where the old one was")
+        format!("set the image to {} where the old one was", self.1)
     }
 
     async fn look(&self, _run: &Run) -> Result<Look> {
-        Ok(if self.0.changes_images() { Look::Todo } else { Look::NotNeeded })
+        Ok(Look::Todo)
     }
 
     async fn act(&self, run: &Run) -> Result<String> {

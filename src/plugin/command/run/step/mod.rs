@@ -37,7 +37,8 @@ pub(super) const AGAIN: &str = "again";
 /// All steps in order.
 pub(in crate::command) fn steps(desk: &Arc<Desk>) -> Vec<Box<dyn Step>> {
     let mut steps: Vec<Box<dyn Step>> = vec![Box::new(Ask(desk.clone()))];
-    if let Some(image) = desk.spec.image.clone().filter(|_| desk.spec.offline.as_ref().is_some_and(Offline::changes_images)) {
+    let new_image = desk.spec.image.clone().filter(|_| desk.spec.offline.as_ref().is_some_and(Offline::changes_images));
+    if let Some(image) = new_image.clone() {
         steps.push(Box::new(Fetch(desk.clone(), image)));
     }
     if let Some(backup) = desk.spec.backup.as_ref().filter(|backup| backup.fills_a_claim()) {
@@ -55,7 +56,7 @@ pub(in crate::command) fn steps(desk: &Arc<Desk>) -> Vec<Box<dyn Step>> {
     steps.push(Box::new(Judge(desk.clone())));
     steps.push(Box::new(Finish(desk.clone())));
     if let Some(offline) = &desk.spec.offline {
-        steps.push(Box::new(Images(offline.clone())));
+        steps.extend(new_image.map(|image| -> Box<dyn Step> { Box::new(Images(offline.clone(), image)) }));
         steps.push(Box::new(StartAgain(desk.clone(), offline.clone())));
         steps.push(Box::new(Ready(desk.clone(), offline.clone())));
     }
