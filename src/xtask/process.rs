@@ -62,9 +62,14 @@ pub(crate) fn path_with(dir: &Path) -> Outcome<std::ffi::OsString> {
         .map_err(|e| format!("{} cannot be put on the PATH: {e}", dir.display()))
 }
 
-/// The cargo that runs us.
+/// The cargo that runs us, as if somebody had typed it: with what it has told us of our own package, ring's build script would count
+/// as changed, and everything above it would be built anew, each time that the other of the two is used.
 pub(crate) fn cargo() -> Command {
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     cargo.current_dir(root());
+    let of_our_package = |name: &str| name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_");
+    for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_str().is_some_and(of_our_package)) {
+        cargo.env_remove(name);
+    }
     cargo
 }
