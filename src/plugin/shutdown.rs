@@ -4,10 +4,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tokio::sync::{mpsc, watch};
+use tokio::time::{Duration, Instant, sleep};
 
 use crate::exit::Exit;
 use crate::failure::{Failure, Result};
 use crate::ui::Ui;
+
+/// Between two looks at what nobody tells of.
+const PAUSE: Duration = Duration::from_millis(500);
 
 /// Whether the work has been asked to stop. Cheap to clone; all clones share it.
 #[derive(Debug, Clone)]
@@ -51,6 +55,18 @@ impl Stop {
             () = self.wait() => Err(interrupted()),
             done = work => Ok(done),
         }
+    }
+
+    /// Lets some time pass before the next look at what nobody tells of.
+    ///
+    /// # Errors
+    /// `TimedOut` with what is waited for when it is later than `until`; interrupted.
+    pub async fn pause(&self, until: Instant, waiting: &str) -> Result<()> {
+        if Instant::now() > until {
+            return Err(Failure::new(Exit::TimedOut, waiting));
+        }
+        let stopped = |_| Failure::new(Exit::Interrupted, "stopped while waiting").fact(waiting);
+        self.interruptible(sleep(PAUSE)).await.map_err(stopped)
     }
 
     fn ends_at_once(&self) -> bool {

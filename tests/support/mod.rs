@@ -19,7 +19,7 @@ pub(crate) use acks::Acks;
 pub(crate) use fixture::{Shape, Upmeter};
 pub(crate) use job::Job;
 pub(crate) use moving::{Moving, Side};
-pub(crate) use namespace::{Namespace, Run, kubectl};
+pub(crate) use namespace::{Namespace, Run, ends, kubectl};
 pub(crate) use proxy::{Harm, Proxy, Weather};
 pub(crate) use running::Running;
 pub(crate) use steady::Steady;

@@ -244,6 +244,15 @@ impl Run {
     }
 }
 
+/// Fails unless the command ended so and said these.
+#[track_caller]
+pub(crate) fn ends(run: &Run, code: i32, texts: &[&str]) {
+    assert_eq!(run.code, code, "{}{}", run.stdout, run.stderr);
+    for text in texts {
+        assert!(run.stderr.contains(text), "{text:?} is not said: {}", run.stderr);
+    }
+}
+
 /// kubectl for the cluster under test.
 pub(crate) fn kubectl() -> Command {
     let mut kubectl = Command::new("kubectl");

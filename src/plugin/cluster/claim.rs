@@ -10,7 +10,7 @@ use kube::api::{DeleteParams, PostParams};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::error::{is_not_found, translate};
+use super::error::{Context as _, found, translate};
 use super::helper::{Helper, Identity, LABEL_OPERATION, is_helper};
 use super::volume::{Source, users};
 use super::{Cluster, MANAGED_BY};
@@ -75,11 +75,8 @@ pub async fn is_there(cluster: &Cluster, namespace: &str, name: &str) -> Result<
 /// # Errors
 /// When the API server refuses.
 pub async fn remove(cluster: &Cluster, namespace: &str, name: &str) -> Result<bool> {
-    match claims(cluster, namespace).delete(name, &DeleteParams::default()).await {
-        Ok(_) => Ok(true),
-        Err(error) if is_not_found(&error) => Ok(false),
-        Err(error) => Err(translate(&error, &format!("delete persistentvolumeclaim/{name}"))),
-    }
+    let deleted = found(claims(cluster, namespace).delete(name, &DeleteParams::default()).await);
+    deleted.doing(format!("delete persistentvolumeclaim/{name}")).map(|deleted| deleted.is_some())
 }
 
 /// Gives new volumes, which belong to root, to the group of a helper that is somebody else. As fsGroup of the helper

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use super::Cluster;
 use super::MANAGED_BY;
-use super::error::{is_not_found, translate};
+use super::error::{Context as _, found, translate};
 use super::pods::{Obstacle, Verdict, Wait, is_ready, started, statuses, why_not_ready};
 use super::volume::{Mount, Source};
 use crate::failure::{Failure, Result};
@@ -138,10 +138,8 @@ pub async fn delete_of(cluster: &Cluster, namespace: &str, operation: &str) -> R
 }
 
 async fn delete(api: &Api<Pod>, name: &str) -> Result<()> {
-    match api.delete(name, &DeleteParams::default().grace_period(1)).await {
-        Err(error) if !is_not_found(&error) => Err(translate(&error, &format!("delete the helper pod/{name}"))),
-        _ => Ok(()),
-    }
+    let deleted = found(api.delete(name, &DeleteParams::default().grace_period(1)).await);
+    deleted.doing(format!("delete the helper pod/{name}")).map(drop)
 }
 
 impl Helper {
@@ -258,8 +256,11 @@ impl Helper {
         delete(&self.api(cluster), &self.name).await
     }
 
-    /// Removes the pod and waits until it is gone, so that its name is free. Fine if it is not there.
-    async fn remove(&self, cluster: &Cluster, stop: &Stop) -> Result<()> {
+    /// Removes the pod and waits until it is gone, so that its name and its volumes are free. Fine if it is not there.
+    ///
+    /// # Errors
+    /// When the API server refuses, or it does not go.
+    pub async fn remove(&self, cluster: &Cluster, stop: &Stop) -> Result<()> {
         self.delete(cluster).await?;
         let (fields, what) = (format!("metadata.name={}", self.name), format!("the helper pod/{} to go", self.name));
         let wait = Wait { namespace: &self.namespace, fields: &fields, limit: START, what: &what };

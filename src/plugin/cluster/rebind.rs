@@ -9,16 +9,14 @@ use k8s_openapi::api::storage::v1::VolumeAttachment;
 use kube::api::{Api, DeleteParams, ListParams, Patch, PostParams, Preconditions};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use tokio::time::{Instant, sleep};
+use tokio::time::Instant;
 
 use super::error::{Context as _, found, is_forbidden, is_not_found};
 use super::{Cluster, MANAGED_BY, as_ours};
 use crate::cluster::helper::LABEL_OPERATION;
-use crate::exit::Exit;
 use crate::failure::{Failure, Result};
 use crate::shutdown::Stop;
 
-const LOOK: Duration = Duration::from_millis(500);
 /// The controller that binds volumes looks again every 15 s at what it has missed (`--pvclaimbinder-sync-period`): twice that at least.
 const BINDS: Duration = Duration::from_secs(40);
 /// What becomes of a volume whose claim is deleted, when nothing is to become of it.
@@ -120,7 +118,7 @@ impl Bound {
             let of = |one: &&VolumeAttachment| one.spec.source.persistent_volume_name.as_deref() == Some(self.volume.as_str());
             let Some(left) = list.items.iter().find(of) else { return Ok(()) };
             let still = format!("persistentvolume/{} is still attached to node {}", self.volume, left.spec.node_name);
-            pause(stop, until, &still).await?;
+            stop.pause(until, &still).await?;
         }
     }
 
@@ -163,7 +161,7 @@ impl Bound {
                     _ => {}
                 }
             }
-            pause(stop, until, &format!("persistentvolumeclaim/{} is still used by a pod", place.from)).await?;
+            stop.pause(until, &format!("persistentvolumeclaim/{} is still used by a pod", place.from)).await?;
         }
         if self.held_by(cluster, place.namespace, place.to).await?.is_none() {
             let claim = self.claim(place)?;
@@ -178,7 +176,7 @@ impl Bound {
         }
         let until = until.max(Instant::now() + BINDS);
         while !self.is_held_by(cluster, place.namespace, place.to).await? {
-            pause(stop, until, &format!("persistentvolumeclaim/{} is not bound yet", place.to)).await?;
+            stop.pause(until, &format!("persistentvolumeclaim/{} is not bound yet", place.to)).await?;
         }
         Ok(())
     }
@@ -215,11 +213,4 @@ pub struct Place<'a> {
     pub operation: &'a str,
     /// How long to wait for pods that use the first one.
     pub limit: Duration,
-}
-
-async fn pause(stop: &Stop, until: Instant, waiting: &str) -> Result<()> {
-    if Instant::now() > until {
-        return Err(Failure::new(Exit::TimedOut, waiting));
-    }
-    stop.interruptible(sleep(LOOK)).await.map_err(|_| Failure::new(Exit::Interrupted, "stopped while waiting").fact(waiting))
 }

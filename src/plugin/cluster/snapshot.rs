@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use tokio::time::{sleep, timeout};
 
 use super::claim::BACKUP_OF;
-use super::error::{found, is_forbidden, is_not_found, translate};
+use super::error::{Context as _, found, is_forbidden, translate};
 use super::helper::LABEL_OPERATION;
 use super::{Cluster, MANAGED_BY};
 use crate::failure::{Failure, Result};
@@ -181,11 +181,8 @@ fn state(snapshot: &DynamicObject) -> Option<Result<Ready, String>> {
 /// # Errors
 /// When the API server refuses.
 pub async fn remove(cluster: &Cluster, namespace: &str, name: &str) -> Result<bool> {
-    match api(&cluster.client, namespace).delete(name, &DeleteParams::default()).await {
-        Ok(_) => Ok(true),
-        Err(error) if is_not_found(&error) => Ok(false),
-        Err(error) => Err(translate(&error, &format!("delete volumesnapshot/{name}"))),
-    }
+    let deleted = found(api(&cluster.client, namespace).delete(name, &DeleteParams::default()).await);
+    deleted.doing(format!("delete volumesnapshot/{name}")).map(|deleted| deleted.is_some())
 }
 
 /// The snapshots of a namespace.

@@ -11,7 +11,7 @@ use kube::api::{Api, DeleteParams, PostParams};
 
 use super::Cluster;
 use super::MANAGED_BY;
-use super::error::{is_not_found, translate};
+use super::error::{Context as _, found, translate};
 use super::helper::{LABEL_OPERATION, WORK};
 use super::job::is_of_controller;
 use super::pods::{Obstacle, Verdict, Wait, command_line, is_running, statuses, why_not_ready};
@@ -103,10 +103,8 @@ impl Twin {
     /// # Errors
     /// When the API server refuses.
     pub async fn delete(&self, cluster: &Cluster) -> Result<()> {
-        match self.api(cluster).delete(self.name(), &DeleteParams::default().grace_period(1)).await {
-            Err(error) if !is_not_found(&error) => Err(translate(&error, &format!("delete pod/{}", self.name()))),
-            _ => Ok(()),
-        }
+        let deleted = found(self.api(cluster).delete(self.name(), &DeleteParams::default().grace_period(1)).await);
+        deleted.doing(format!("delete pod/{}", self.name())).map(drop)
     }
 
     /// The container in which our binary can be run.

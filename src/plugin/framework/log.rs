@@ -8,6 +8,7 @@ use super::Framework;
 use super::Framework::{
     Alembic, Atlas, Django, Ecto, EfCore, Flyway, GolangMigrate, Goose, Knex, Liquibase, Prisma, Rails, Sqlx, TypeOrm,
 };
+use super::finding::{HISTORY as HISTORY_OF, REPAIR as REPAIR_OF};
 
 /// What a line means.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
@@ -19,15 +20,44 @@ pub struct Meaning {
     pub means: String,
     /// The next command; the word `TARGET` stands for what the user named.
     pub next: &'static str,
+    /// The bookkeeping table shows it too: once that is well, the line tells of what was.
+    #[serde(skip)]
+    pub in_books: bool,
 }
 
 /// A line that is known: who prints it, what it looks like, what it means (`{1}` stands for its first group), what to type.
-type Known = (Option<Framework>, &'static str, &'static str, &'static str);
+type Known = (Option<Framework>, &'static str, &'static str, Next);
 
-const DOCTOR: &str = "kubectl dbmig doctor TARGET";
-const REPAIR: &str = "kubectl dbmig repair TARGET";
-const HISTORY: &str = "kubectl dbmig history TARGET";
-const VACUUM: &str = "kubectl dbmig vacuum TARGET";
+/// What to type.
+#[derive(Clone, Copy)]
+enum Next {
+    /// Look closer.
+    Doctor,
+    /// Compare with what is applied.
+    History,
+    /// Make room.
+    Vacuum,
+    /// Set right what the bookkeeping table says.
+    Repair,
+    /// The same, where only the code shows that it is needed.
+    RepairByCode,
+}
+
+impl Next {
+    fn command(self) -> &'static str {
+        match self {
+            Self::Doctor => "kubectl dbmig doctor TARGET",
+            Self::History => HISTORY_OF,
+            Self::Vacuum => "kubectl dbmig vacuum TARGET",
+            Self::Repair | Self::RepairByCode => REPAIR_OF,
+        }
+    }
+}
+
+const DOCTOR: Next = Next::Doctor;
+const REPAIR: Next = Next::Repair;
+const HISTORY: Next = Next::History;
+const VACUUM: Next = Next::Vacuum;
 
 /// What is more telling stands first. Patterns don't begin at the line's start: logs are wrapped, coloured, or JSON.
 const KNOWN: &[Known] = &[
@@ -65,7 +95,7 @@ const KNOWN: &[Known] = &[
         Some(Alembic),
         r"Multiple head revisions are present",
         "two revisions follow the same one in the code: they must be merged, or upgraded as `heads`",
-        REPAIR,
+        Next::RepairByCode,
     ),
     (
         Some(Alembic),
@@ -83,7 +113,7 @@ const KNOWN: &[Known] = &[
         Some(Knex),
         r"migration directory is corrupt, the following files are missing: ([^\n]+)",
         "the database has migrations that this image does not have: {1}",
-        REPAIR,
+        Next::RepairByCode,
     ),
     (
         Some(Liquibase),
@@ -274,7 +304,7 @@ pub fn explain(line: &str) -> Option<Meaning> {
     let groups = Regex::new(pattern).ok()?.captures(&plain)?;
     let group = |at: usize| groups.get(at).map_or("", |group| group.as_str().trim());
     let means = means.replace("{1}", group(1)).replace("{2}", group(2));
-    Some(Meaning { framework, means, next })
+    Some(Meaning { framework, means, next: next.command(), in_books: matches!(next, Next::Repair) })
 }
 
 /// Without the sequences that colour a terminal.
@@ -323,6 +353,14 @@ mod tests {
         let (_, means) =
             told("Could not acquire change log lock.  Currently locked by keeper-0 (10.0.0.7) since 11/21/26, 4:00 PM");
         assert!(means.starts_with("keeper-0 (10.0.0.7) holds"), "{means}");
+    }
+
+    #[test]
+    fn what_only_the_code_shows_is_not_in_the_books() {
+        let in_books = |line: &str| explain(line).unwrap().in_books;
+        assert!(in_books("Dirty database version 4. Fix and force version.") && in_books("MigrationLocked"));
+        assert!(!in_books("Multiple head revisions are present for given argument 'head'"));
+        assert!(!in_books("Connection refused"));
     }
 
     #[test]

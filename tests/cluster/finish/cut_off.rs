@@ -1,7 +1,7 @@
 //! Following that ends before anybody has told it where: told with the way on, and gone on with where that is possible.
 
 use super::{finish, last};
-use crate::support::{Moving, Namespace, Run, Side};
+use crate::support::{Moving, Namespace, Side, ends};
 
 /// Leaves four megabytes free.
 const FILL: &str = "dd if=/dev/zero of=/data/free bs=1M count=4; dd if=/dev/zero of=/data/filler bs=64k 2>&1; rm /data/free";
@@ -14,13 +14,6 @@ fn signal_all(space: &Namespace, job: &str) {
 /// What `kubectl get` says of a Job.
 fn status(space: &Namespace, job: &str, field: &str) -> String {
     space.try_kubectl(&["get", job, "-o", &format!("jsonpath={{.status.{field}}}")]).stdout
-}
-
-fn says(run: &Run, code: i32, texts: &[&str]) {
-    assert_eq!(run.code, code, "{}", run.stderr);
-    for text in texts {
-        assert!(run.stderr.contains(text), "{text:?} is not said: {}", run.stderr);
-    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -39,7 +32,7 @@ async fn following_that_a_signal_has_ended_is_told_and_goes_on_where_it_stopped(
 
     let full = moving.in_pod(&Side::Target.pod(), FILL);
     assert!(full.contains("No space"), "{full}");
-    says(
+    ends(
         &start(&["--dry-run"]),
         3,
         &["the target's disk has less room than the source's database takes", "MiB are free; the database has"],
@@ -49,11 +42,11 @@ async fn following_that_a_signal_has_ended_is_told_and_goes_on_where_it_stopped(
     assert!(!room.stderr.contains("disk"), "{}", room.stderr);
 
     moving.writers(1);
-    says(&start(&["--yes", "--force"]), 0, &[]);
+    ends(&start(&["--yes", "--force"]), 0, &[]);
     let id = last(&space);
     moving.follows();
     let resume = || space.dbmig(&["resume", &id, "--yes"]);
-    says(&resume(), 4, &["has not ended", "kubectl dbmig watch job/copy"]);
+    ends(&resume(), 4, &["has not ended", "kubectl dbmig watch job/copy"]);
 
     signal_all(&space, "job/copy");
     space.wait_for("the Job has failed", || status(&space, "job/copy", "failed") == "1");
@@ -61,15 +54,15 @@ async fn following_that_a_signal_has_ended_is_told_and_goes_on_where_it_stopped(
     moving.writes(50); // while nobody follows
     let words = ["finish", "job/copy", "--revoke", "anon", "--yes", "--max-downtime", "3m", "--verify", "counts"];
     let texts = ["has ended with exit code", "slot pgcopydb keeps", &format!("kubectl dbmig resume {id}")];
-    says(&space.dbmig(&words), 4, &texts);
+    ends(&space.dbmig(&words), 4, &texts);
     let went_on = resume();
     assert_eq!(went_on.code, 0, "{}\n{log}", went_on.stderr);
     assert!(went_on.stderr.contains("in place of the one that had ended"), "{}", went_on.stderr);
     moving.follows();
-    says(&space.dbmig(&words), 0, &["on both sides", "counted and not compared"]);
+    ends(&space.dbmig(&words), 0, &["on both sides", "counted and not compared"]);
     let acks = moving.acks();
     assert_eq!(moving.numbers(Side::Target), acks.written.into_iter().collect::<Vec<_>>());
-    says(&resume(), 4, &["has ended where it was told to"]);
+    ends(&resume(), 4, &["has ended where it was told to"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -86,13 +79,13 @@ async fn a_job_of_ones_own_that_a_signal_has_ended_is_told_with_what_is_left_of_
         run.code == 4 && (run.stderr.contains("has ended") || run.stderr.contains("nobody reads slot"))
     });
     let begin = "to begin again: kubectl delete job/db-upgrade";
-    says(&run, 4, &["nothing was changed", "kubectl dbmig logs job/db-upgrade", begin]);
+    ends(&run, 4, &["nothing was changed", "kubectl dbmig logs job/db-upgrade", begin]);
     let kept = moving.sql(Side::Source, "SELECT count(*) FROM pg_replication_slots") == "1";
     assert_eq!(run.stderr.contains("pg_drop_replication_slot('pgcopydb')"), kept, "{}", run.stderr);
 
     // And so it does.
     moving.no_job().job().follows();
-    says(&finish(&space, &["--yes", "--max-downtime", "3m", "--verify", "none"]), 0, &["no row was compared"]);
+    ends(&finish(&space, &["--yes", "--max-downtime", "3m", "--verify", "none"]), 0, &["no row was compared"]);
     let acks = moving.acks();
     assert_eq!(moving.numbers(Side::Target), acks.written.into_iter().collect::<Vec<_>>());
 }

@@ -41,13 +41,10 @@ fn route<'a>(to: &'a str, more: &[&'a str]) -> Vec<&'a str> {
     [&words[..], more].concat()
 }
 
-/// Fails unless the command ended so and said these.
+/// Fails unless the command ended so and said these, and no secret.
 #[track_caller]
 fn ends(run: &Run, code: i32, texts: &[&str]) {
-    assert_eq!(run.code, code, "{}{}", run.stdout, run.stderr);
-    for text in texts {
-        assert!(run.stderr.contains(text), "{text:?} is not said: {}", run.stderr);
-    }
+    crate::support::ends(run, code, texts);
     let leaked = steady::SECRETS.iter().find(|secret| run.stderr.contains(**secret) || run.stdout.contains(**secret));
     assert_eq!(leaked, None, "a secret is told");
 }

@@ -1,7 +1,7 @@
 //! Writers kept out so that nothing differs, traffic led by a Service or an Ingress, and the rights that it takes.
 
-use super::{alpha_is_whole, ends, forget_beta, is_tidy, newest, promote};
-use crate::support::{Namespace, Run, Steady};
+use super::{alpha_is_whole, ends, forget_beta, is_tidy, newest, promote, route};
+use crate::support::{Namespace, Run, Steady, steady};
 
 const ROLES: &str = include_str!("../../../plugin-manifest/promote.yaml");
 
@@ -71,6 +71,21 @@ async fn without_writers_nothing_differs_and_their_rights_come_back() {
     ends(&steady.dbmig(&dead), 7, &["get a good answer from svc/direct:9999/ready", "everything was taken back"]);
     let selector = space.kubectl(&["get", "service", "direct", "-o", "jsonpath={.spec.selector}"]);
     assert!(selector.contains("\"alpha\""), "{selector}");
+
+    // A way in that has a namespace of its own.
+    let admin = Namespace::new("admin").await;
+    admin.has_account();
+    let managed = format!("global.managedNamespace={}", space.name());
+    admin.helm(&["install", "admin", steady::ADMIN, "--wait", "--set", &managed]);
+    let served = |space: &Namespace| {
+        let release = "jsonpath={.spec.template.metadata.annotations.managed-release}";
+        space.kubectl(&["get", "deployment", "front", "-o", release])
+    };
+    let run = steady.dbmig(&route("beta", &["--admin-namespace", admin.name()]));
+    ends(&run, 0, &["upgrade release admin", &format!("in namespace {}", admin.name()), "5 answers in a row"]);
+    assert_eq!((served(&admin).as_str(), served(&space).as_str()), ("beta", "alpha"));
+    ends(&steady.dbmig(&["undo", &newest(&space, "route"), "--yes"]), 0, &["release admin is as in revision 1", "taken back"]);
+    assert_eq!((served(&admin).as_str(), served(&space).as_str()), ("alpha", "alpha"));
 
     let undone = steady.dbmig(&["undo", &newest(&space, "promote"), "--yes", "--accept-data-loss"]);
     ends(&undone, 0, &["are back", "streams from"]);

@@ -8,20 +8,12 @@ mod ways;
 
 use serde_json::Value;
 
-use crate::support::{Namespace, Run};
+use crate::support::{Namespace, ends};
 
 /// The record of the newest operation of a namespace.
 fn newest(space: &Namespace) -> Value {
     let history: Value = serde_json::from_str(&space.dbmig(&["history", "-o", "json"]).stdout).unwrap();
     history["items"].as_array().unwrap().last().cloned().unwrap_or_default()
-}
-
-#[track_caller]
-fn ends(run: &Run, code: i32, texts: &[&str]) {
-    assert_eq!(run.code, code, "{}{}", run.stdout, run.stderr);
-    for text in texts {
-        assert!(run.stderr.contains(text), "{text:?} is not said: {}", run.stderr);
-    }
 }
 
 /// No pod, Lease or record is left that the namespace did not have before; `records` are those of operations.

@@ -13,16 +13,7 @@ use std::path::PathBuf;
 use rusqlite::Connection;
 use serde_json::{Value, json};
 
-use crate::support::{Namespace, Run};
-
-/// Fails unless the command ended so and said these.
-#[track_caller]
-fn ends(run: &Run, code: i32, texts: &[&str]) {
-    assert_eq!(run.code, code, "{}{}", run.stdout, run.stderr);
-    for text in texts {
-        assert!(run.stderr.contains(text), "{text:?} is not said: {}", run.stderr);
-    }
-}
+use crate::support::{Namespace, ends};
 
 /// The records of a namespace, oldest first.
 fn records(space: &Namespace) -> Vec<Value> {

@@ -20,7 +20,7 @@ use crate::cli::doctor::{Args, LookArgs};
 use crate::cluster::kind::{Kind, TargetRef};
 use crate::exit::Exit;
 use crate::failure::{Failure, Result};
-use crate::framework::{Finding, Level};
+use crate::framework::{Finding, Level, State};
 use crate::observe::{Facts, PodRow, Pods, Scope, Verdict};
 use crate::ui::human::harmless;
 use crate::ui::{Report, Table};
@@ -58,10 +58,8 @@ async fn of_scope(session: &Session, args: &Args, scope: Scope, several: bool) -
     let facts = observer.facts();
     let verdict = Verdict::of(facts);
     let told = verdict.text.clone();
-    let mut findings = session.stop.interruptible(surroundings::look(&session.cluster, facts, verdict)).await?;
-    if let Some(namespace) = facts.scope().namespace.as_ref().filter(|_| several) {
-        findings.iter_mut().for_each(|finding| finding.what = format!("{namespace}: {}", finding.what));
-    }
+    let around = session.stop.interruptible(surroundings::look(&session.cluster, facts, verdict)).await?;
+    let (mut findings, complaints) = around;
     let mut subjects = subjects(args, facts)?;
     let named = named(args, subjects.first(), facts);
     if let [only] = subjects.as_mut_slice() {
@@ -74,11 +72,17 @@ async fn of_scope(session: &Session, args: &Args, scope: Scope, several: bool) -
     }
     let looks = subjects.iter().map(|subject| subject.look(session, &args.look, &told, many));
     let looked: Vec<(Vec<Looked>, Vec<Finding>)> = stream::iter(looks).buffered(AT_ONCE).try_collect().await?;
-    let mut databases = Vec::new();
+    let (mut databases, mut within) = (Vec::new(), Vec::new());
     for (of_one, found) in looked {
         databases.extend(of_one);
-        findings.extend(found);
+        within.extend(found);
     }
+    let states: Vec<&State> = databases.iter().flat_map(|database: &Looked| &database.states).collect();
+    findings.extend(complaints.into_iter().map(|complaint| complaint.beside(&states)));
+    if let Some(namespace) = facts.scope().namespace.as_ref().filter(|_| several) {
+        findings.iter_mut().for_each(|finding| finding.what = format!("{namespace}: {}", finding.what));
+    }
+    findings.extend(within);
     point_at(&mut findings, &named);
     Ok(Diagnosis { target: facts.scope().title.clone(), findings, databases })
 }

@@ -12,7 +12,7 @@ use crate::cluster::helm::INSTANCE;
 use crate::cluster::pods::{is_ready, statuses};
 use crate::command::kept_logs::last_said;
 use crate::framework::log::explain;
-use crate::framework::{Finding, Level};
+use crate::framework::{Finding, Framework, Level, State};
 use crate::observe::{ClaimRow, Facts, JobRow, JobState, Scope, Standing, Verdict};
 
 /// Last lines of each container in which known complaints are looked for.
@@ -20,12 +20,33 @@ const LINES: i64 = 200;
 /// Releases that Helm left in the middle of something (helm.sh/helm, `pkg/release/v1/status.go`).
 const PENDING: &str = "owner=helm,status in (pending-install,pending-upgrade,pending-rollback)";
 
-/// Everything that is found without asking a database.
-pub(super) async fn look(cluster: &Cluster, facts: &Facts, verdict: Verdict) -> Vec<Finding> {
+/// What a log says is wrong.
+pub(super) struct Complaint {
+    finding: Finding,
+    /// Whose bookkeeping table shows it, too.
+    books_of: Option<Framework>,
+}
+
+impl Complaint {
+    /// As a finding, beside what the bookkeeping tables say now. Where those that would show it are well, it has been set right since.
+    pub(super) fn beside(self, states: &[&State]) -> Finding {
+        let Self { finding, books_of } = self;
+        let own: Vec<_> = states.iter().filter(|state| books_of == Some(state.framework)).collect();
+        let is_well = |state: &State| state.findings().iter().all(|finding| finding.level == Level::Note);
+        if own.is_empty() || !own.iter().all(|state| is_well(state)) {
+            return finding;
+        }
+        let what = format!("{}: so it was said before, and the bookkeeping table is well now", finding.what);
+        Finding { level: Level::Note, what, next: Vec::new(), ..finding }
+    }
+}
+
+/// Everything that is found without asking a database; what logs say comes apart.
+pub(super) async fn look(cluster: &Cluster, facts: &Facts, verdict: Verdict) -> (Vec<Finding>, Vec<Complaint>) {
     let (logs, helm, jobs) = tokio::join!(of_logs(cluster, facts), of_helm(cluster, facts), of_jobs(cluster, facts, &verdict));
     let events = of_events(facts, &verdict.text);
     let claims = of_claims(facts);
-    of_verdict(verdict).into_iter().chain(jobs).chain(logs).chain(claims).chain(events).chain(helm).collect()
+    (of_verdict(verdict).into_iter().chain(jobs).chain(claims).chain(events).chain(helm).collect(), logs)
 }
 
 fn of_verdict(verdict: Verdict) -> Option<Finding> {
@@ -38,19 +59,20 @@ fn of_verdict(verdict: Verdict) -> Option<Finding> {
 }
 
 /// Lines of containers that are not well, as far as it is known what they mean; the newest of each meaning.
-async fn of_logs(cluster: &Cluster, facts: &Facts) -> Vec<Finding> {
+async fn of_logs(cluster: &Cluster, facts: &Facts) -> Vec<Complaint> {
     let sick: Vec<Pod> = facts.pods().filter(|pod| is_sick(pod)).cloned().collect();
     let mut said = BTreeSet::new();
-    let mut findings = Vec::new();
+    let mut complaints = Vec::new();
     for log in last_said(&cluster.client, &sick, LINES).await {
         for line in log.lines.iter().rev() {
             let text = String::from_utf8_lossy(&line.text);
             let Some(meaning) = explain(&text).filter(|meaning| said.insert(meaning.means.clone())) else { continue };
-            findings
-                .push(Finding::new(Level::Broken, meaning.means).evidence(format!("{}: {text}", log.source)).next(meaning.next));
+            let books_of = meaning.framework.filter(|_| meaning.in_books);
+            let finding = Finding::new(Level::Broken, meaning.means).evidence(format!("{}: {text}", log.source));
+            complaints.push(Complaint { finding: finding.next(meaning.next), books_of });
         }
     }
-    findings
+    complaints
 }
 
 fn is_sick(pod: &Pod) -> bool {

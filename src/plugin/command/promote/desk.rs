@@ -6,7 +6,7 @@ use std::time::Duration;
 use k8s_openapi::api::core::v1::Pod;
 use kube::Api;
 use tokio::sync::Mutex;
-use tokio::time::{Instant, sleep};
+use tokio::time::Instant;
 
 use super::package::Package;
 use super::spec::{Server, Spec};
@@ -20,16 +20,12 @@ use crate::cluster::volume::{Mount, Source, is_finished, mounts_source, users, u
 use crate::database::find::own_server;
 use crate::database::postgres::Postgres;
 use crate::database::{Database as _, Limits};
-use crate::exit::Exit;
 use crate::failure::{Failure, Result};
 use crate::plan::Run;
 use crate::replication::{connect, receiver};
-use crate::shutdown::Stop;
 
 /// Longest time that counting the rows of one table may take.
 const COUNTING: Duration = Duration::from_secs(600);
-/// Time between two looks at a server: there is nothing to watch.
-const LOOK: Duration = Duration::from_millis(500);
 
 /// What the steps share.
 pub(in crate::command) struct Desk {
@@ -127,13 +123,7 @@ impl Desk {
 
     /// Removes that pod and waits until it is gone.
     pub(super) async fn remove_helper(&self, run: &Run) -> Result<()> {
-        self.spec.helper.delete(&run.cluster).await?;
-        let (fields, what) =
-            (format!("metadata.name={}", self.spec.helper.name), format!("the helper pod/{} to go", self.spec.helper.name));
-        let wait = Wait { namespace: &run.namespace, fields: &fields, limit: self.spec.timeout(), what: &what };
-        let gone =
-            |pods: &[Pod]| if pods.is_empty() { Verdict::Met(()) } else { Verdict::Waiting("it is still there".to_owned()) };
-        wait.until(&run.cluster, &run.stop, gone).await
+        self.spec.helper.remove(&run.cluster, &run.stop).await
     }
 
     /// Waits until the replica's pod receives what the primary writes.
@@ -150,7 +140,7 @@ impl Desk {
                 Ok(status) => format!("its receiver is {status}"),
                 Err(failure) => failure.message,
             };
-            pause(&run.stop, until, &format!("pod/{} does not stream from the primary: {waiting}", self.spec.pod)).await?;
+            run.stop.pause(until, &format!("pod/{} does not stream from the primary: {waiting}", self.spec.pod)).await?;
         }
     }
 }
@@ -182,14 +172,6 @@ pub(super) async fn data_directory(server: &Postgres) -> Result<String> {
     let rows = server.query("SELECT current_setting('data_directory')").await?;
     let path = rows.first().and_then(|row| row.first()).and_then(|path| path.as_str());
     path.map(str::to_owned).ok_or_else(|| Failure::failed("the server does not say where its data directory is"))
-}
-
-/// Waits a moment before the next look.
-pub(super) async fn pause(stop: &Stop, until: Instant, waiting: &str) -> Result<()> {
-    if Instant::now() > until {
-        return Err(Failure::new(Exit::TimedOut, waiting));
-    }
-    stop.interruptible(sleep(LOOK)).await.map_err(|_| Failure::new(Exit::Interrupted, "stopped while waiting").fact(waiting))
 }
 
 fn mount(volume: &str, source: &Source) -> Mount {

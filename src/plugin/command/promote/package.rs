@@ -10,7 +10,7 @@ use kube::api::{DeleteParams, PostParams};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::cluster::error::{Context as _, found, is_conflict, is_not_found};
+use crate::cluster::error::{Context as _, found, is_conflict};
 use crate::cluster::helm::{Chart, Program};
 use crate::cluster::job::own_labels;
 use crate::failure::{Failure, Result};
@@ -130,10 +130,7 @@ impl Package {
     /// # Errors
     /// When the API server refuses.
     pub(in crate::command) async fn forget(run: &Run) -> Result<()> {
-        match api(run).delete(&name(run), &DeleteParams::default()).await {
-            Err(error) if !is_not_found(&error) => Err(error).doing(format!("delete secret/{}", name(run))),
-            _ => Ok(()),
-        }
+        found(api(run).delete(&name(run), &DeleteParams::default()).await).doing(format!("delete secret/{}", name(run))).map(drop)
     }
 }
 

@@ -4,6 +4,7 @@ mod look;
 mod spec;
 mod step;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use serde::Serialize;
@@ -78,7 +79,12 @@ fn needs(namespace: &str, args: &Args) -> Vec<Need> {
     let rules = LOOK.iter().chain(if args.dry_run { &[] } else { CHANGE });
     let mut needs = Need::each(namespace, rules.copied());
     if !args.probe.is_empty() {
-        needs.push(Need::new(namespace, "", "services/proxy", "get"));
+        // A probe's Service may be the new release's, or the way in.
+        let namespaces = BTreeSet::from([namespace, there]);
+        needs.extend(namespaces.into_iter().map(|namespace| Need::new(namespace, "", "services/proxy", "get")));
+    }
+    if args.admin_release.is_some() && there != namespace {
+        needs.extend(Need::all(there, "", "secrets", &["get", "list"]));
     }
     let change: &[&str] = if args.dry_run { &["get"] } else { &["get", "patch"] };
     if args.service.is_some() {

@@ -108,7 +108,9 @@ impl Step for Keep {
     }
 
     async fn look(&self, run: &Run) -> Result<Look> {
-        Ok(if Package::kept(run).await?.is_some() { Look::Done } else { Look::Todo })
+        // Once traffic is led there, it is not needed any more, and may be gone again.
+        let is_there = Package::kept(run).await?.is_some() || self.0.is_switched(run).await?;
+        Ok(if is_there { Look::Done } else { Look::Todo })
     }
 
     async fn act(&self, run: &Run) -> Result<String> {

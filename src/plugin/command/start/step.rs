@@ -17,9 +17,9 @@ use super::manifest::{self, CONTAINER};
 use super::pod;
 use super::spec::Spec;
 use crate::cluster::Cluster;
-use crate::cluster::error::{is_not_found, translate};
+use crate::cluster::error::{Context as _, found, translate};
 use crate::cluster::helper::LABEL_OPERATION;
-use crate::cluster::job::{OwnJob, is_over};
+use crate::cluster::job::{OwnJob, is_over, owned_by};
 use crate::cluster::pods::{Verdict, Wait, statuses};
 use crate::command::kept_logs;
 use crate::command::pair::Pair;
@@ -182,10 +182,8 @@ impl<K: Object> Step for Make<K> {
         if !self.is_there(run).await.unwrap_or(false) {
             return Ok("it is not there".to_owned());
         }
-        match Self::api(run).delete(&self.desk.spec.name, &DeleteParams::foreground()).await {
-            Err(error) if !is_not_found(&error) => Err(translate(&error, &format!("delete {}", self.name()))),
-            _ => Ok(String::new()),
-        }
+        let deleted = found(Self::api(run).delete(&self.desk.spec.name, &DeleteParams::foreground()).await);
+        deleted.doing(format!("delete {}", self.name())).map(|_| String::new())
     }
 }
 
@@ -338,7 +336,10 @@ impl Step for Begin {
 impl Begin {
     /// A pgcopydb that has ended makes no slot any more.
     async fn refuse_ended(&self, run: &Run) -> Result<()> {
-        let pods = pods(run).await?;
+        let job = OwnJob::new(&run.cluster, &run.namespace, &self.0.spec.name).of(&run.id).await?;
+        let (uid, mut pods) = (job.and_then(|job| job.metadata.uid).unwrap_or_default(), pods(run).await?);
+        // What is left of a Job in whose place it was made says nothing about it.
+        pods.retain(|pod| owned_by(pod, &uid));
         let ended = pods.iter().flat_map(statuses).find_map(|status| Some(status.state.as_ref()?.terminated.as_ref()?.exit_code));
         let Some(code) = ended else { return Ok(()) };
         let said = kept_logs::last_said(&run.cluster.client, &pods, LINES).await;

@@ -4,13 +4,14 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use k8s_openapi::api::core::v1::PersistentVolumeClaim;
-use kube::api::{Api, DeleteParams, PostParams};
+use kube::api::{Api, PostParams};
 use serde_json::json;
 
 use super::super::Desk;
 use super::super::spec::{Copy, Spec};
 use super::primary::DIVERGED;
-use crate::cluster::error::{Context as _, found, is_conflict, is_not_found};
+use crate::cluster::claim;
+use crate::cluster::error::{Context as _, found, is_conflict};
 use crate::cluster::job::own_labels;
 use crate::cluster::rebind::Place;
 use crate::cluster::snapshot::{self, Wanted};
@@ -143,10 +144,7 @@ impl Step for CopyClaim {
             forget_snapshot(&self.0.spec.copy, run).await?;
             return Ok(format!("persistentvolumeclaim/{name} stays: it holds what the new release has written"));
         }
-        match claims(run).delete(name, &DeleteParams::default()).await {
-            Err(error) if !is_not_found(&error) => return Err(error).doing(format!("delete persistentvolumeclaim/{name}")),
-            _ => {}
-        }
+        claim::remove(&run.cluster, &run.namespace, name).await?;
         forget_snapshot(&self.0.spec.copy, run).await?;
         Ok(String::new())
     }

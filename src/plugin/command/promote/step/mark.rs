@@ -8,7 +8,6 @@ use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
 use super::super::Desk;
-use super::super::desk::pause;
 use super::claim::has_begun;
 use crate::failure::{Failure, Result};
 use crate::plan::{Look, Run, Step};
@@ -67,7 +66,7 @@ impl Step for TakeMark {
             if left.is_empty() {
                 break;
             }
-            pause(&run.stop, until, &left.join("; ")).await.map_err(Failure::take_back)?;
+            run.stop.pause(until, &left.join("; ")).await.map_err(Failure::take_back)?;
         }
         let replica = self.0.replica(&run.cluster).await.map_err(Failure::take_back)?;
         let written = written(&*primary).await?;
@@ -82,7 +81,7 @@ impl Step for TakeMark {
                 "pod/{} has replayed up to {lsn}, and the primary was at {wanted}; its receiver is {streams}",
                 self.0.spec.pod
             );
-            pause(&run.stop, until, &waiting).await.map_err(Failure::take_back)?;
+            run.stop.pause(until, &waiting).await.map_err(Failure::take_back)?;
         };
         let mut rows = Vec::new();
         for table in largest(&replica, TABLES).await? {

@@ -9,6 +9,7 @@ use super::super::Desk;
 use super::super::desk::{data_directory, log_in, seat};
 use super::super::package::Package;
 use super::claim::forget_snapshot;
+use super::prove::{PROOF, Proof};
 use crate::failure::{Failure, Result};
 use crate::plan::{Look, Run, Step};
 
@@ -26,7 +27,9 @@ impl Step for KeepPackage {
     }
 
     async fn look(&self, run: &Run) -> Result<Look> {
-        Ok(if Package::kept(run).await?.is_some() { Look::Done } else { Look::Todo })
+        // Once the release has proven itself, it is not needed any more, and may be gone again.
+        let is_over = run.memory.recall::<Proof>(PROOF)?.is_some();
+        Ok(if is_over || Package::kept(run).await?.is_some() { Look::Done } else { Look::Todo })
     }
 
     async fn act(&self, run: &Run) -> Result<String> {

@@ -5,7 +5,7 @@ use k8s_openapi::api::core::v1::{Affinity, Container, ContainerState, Pod, PodSp
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::{Api, DeleteParams, PostParams};
 
-use crate::cluster::error::{is_conflict, is_not_found, translate};
+use crate::cluster::error::{Context as _, found, is_conflict, translate};
 use crate::cluster::job::own_labels;
 use crate::cluster::pods::{Obstacle, Verdict, Wait, statuses, why_not_ready};
 use crate::command::run::desk::Shared;
@@ -117,8 +117,6 @@ fn pods(run: &Run) -> Api<Pod> {
 
 /// Removes it, if it is there.
 async fn remove(run: &Run) -> Result<()> {
-    match pods(run).delete(&name(run), &DeleteParams::default().grace_period(0)).await {
-        Err(error) if !is_not_found(&error) => Err(translate(&error, &format!("delete pod/{}", name(run)))),
-        _ => Ok(()),
-    }
+    let deleted = found(pods(run).delete(&name(run), &DeleteParams::default().grace_period(0)).await);
+    deleted.doing(format!("delete pod/{}", name(run))).map(drop)
 }
