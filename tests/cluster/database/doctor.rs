@@ -80,6 +80,13 @@ async fn a_dirty_database_of_a_crash_looping_pod_is_diagnosed_and_left_as_it_is(
         std::fs::read_dir(file.parent().unwrap()).unwrap().filter(|one| one.as_ref().unwrap().path().is_file()).count(),
         1
     );
+
+    // Set right since: what the log says is no more than what was.
+    Connection::open(&file).unwrap().execute_batch("UPDATE schema_migrations SET version = 1, dirty = 0").unwrap();
+    let diagnosis = object(&space.dbmig(&["doctor", "app", "-o", "json"]));
+    let said = finding(&diagnosis, "migration 4 began and its end was never written down");
+    assert!(said["what"].as_str().unwrap().ends_with("so it was said before, and the bookkeeping table is well now"), "{said}");
+    assert_eq!((&said["level"], &said["next"]), (&json!("note"), &json!([])), "{said}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
