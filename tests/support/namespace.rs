@@ -14,7 +14,7 @@ use dbmig::cluster::{Cluster, ConnectionFlags, connect};
 /// What a state of the cluster may take to come about on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(180);
 /// Between two looks at first, and later on.
-const LOOKS: [Duration; 2] = [Duration::from_millis(100), Duration::from_secs(1)];
+const LOOKS: [Duration; 2] = [Duration::from_millis(300), Duration::from_secs(1)];
 
 /// A namespace with a random name, and what lies in it.
 pub(crate) struct Namespace {
@@ -202,7 +202,7 @@ impl Namespace {
                 panic!("after {} s it is still not so that {what}:\n{pods}", PATIENCE.as_secs());
             }
             sleep(pause);
-            pause = (pause * 3 / 2).min(longest);
+            pause = (pause * 2).min(longest);
         }
     }
 }
