@@ -1,7 +1,6 @@
 //! What the agent tells of the pod that it is in: its network and the environment of its programs.
 
 use std::collections::BTreeMap;
-
 use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};

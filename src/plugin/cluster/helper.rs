@@ -25,8 +25,8 @@ pub const VOLUMES: &str = "/dbmig/volumes";
 pub const WORK: &str = "/dbmig/work";
 /// The same in a pod without any volume.
 const ROOT_WORK: &str = "/tmp";
-/// Name of the volume for it.
-const WORK_VOLUME: &str = "dbmig-work";
+/// Name of the volume for our binary, in every pod of ours that has one.
+pub(super) const WORK_VOLUME: &str = "dbmig-work";
 /// The helper's only container.
 pub const CONTAINER: &str = "helper";
 /// The image of the helper unless the user names another one: any with `sh`, `tar` and `head` will do.

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::agent::Agent;
 use super::error::translate;
-use super::helper::{Helper, LABEL_OPERATION, WORK, on_node};
+use super::helper::{Helper, LABEL_OPERATION, WORK, WORK_VOLUME, on_node};
 use super::payload::Payload;
 use super::pods::{Verdict, Wait, statuses, why_not_ready};
 use super::{Cluster, MANAGED_BY};
@@ -106,12 +106,12 @@ async fn wait_for(cluster: &Cluster, stop: &Stop, namespace: &str, name: &str, c
 }
 
 fn manifest(helper: &Helper, name: &str, volumes: &[Volume], container: &Container, path: &str) -> Value {
-    let work = json!({"name": "dbmig-work", "mountPath": WORK});
+    let work = json!({"name": WORK_VOLUME, "mountPath": WORK});
     let is_config = |mount: &&VolumeMount| volumes.iter().any(|volume| volume.name == mount.name && volume.config_map.is_some());
     let mounted: Vec<&VolumeMount> = container.volume_mounts.iter().flatten().filter(is_config).collect();
     let mounts: Vec<Value> = mounted.iter().map(|mount| json!(mount)).chain([work.clone()]).collect();
     let configs = volumes.iter().filter(|volume| mounted.iter().any(|mount| mount.name == volume.name));
-    let all: Vec<Value> = configs.map(|volume| json!(volume)).chain([json!({"name": "dbmig-work", "emptyDir": {}})]).collect();
+    let all: Vec<Value> = configs.map(|volume| json!(volume)).chain([json!({"name": WORK_VOLUME, "emptyDir": {}})]).collect();
     let security = json!({"allowPrivilegeEscalation": false, "capabilities": {"drop": ["ALL"]}});
     // Whole only when it answers for itself: a part of it could not.
     let wait = format!("until {path} hash >/dev/null 2>&1; do sleep 0.1; done; sleep 0.3");

@@ -12,7 +12,7 @@ use kube::api::{Api, DeleteParams, PostParams};
 use super::Cluster;
 use super::MANAGED_BY;
 use super::error::{Context as _, found, translate};
-use super::helper::{LABEL_OPERATION, WORK};
+use super::helper::{LABEL_OPERATION, WORK, WORK_VOLUME};
 use super::job::is_of_controller;
 use super::pods::{Obstacle, Verdict, Wait, command_line, is_running, statuses, why_not_ready};
 use super::volume::is_finished;
@@ -21,8 +21,6 @@ use crate::shutdown::Stop;
 
 /// Init containers that bring credentials or set the network up; others may belong to the application's work.
 const SURROUNDINGS: [&str; 4] = ["vault-agent-init", "istio-init", "istio-validation", "linkerd-init"];
-/// Name of the volume for our binary.
-const VOLUME: &str = "dbmig-work";
 /// An operation left alone for a day is taken up again with a new one.
 const LIFE_SECONDS: i64 = 24 * 3600;
 const START: Duration = Duration::from_secs(180);
@@ -183,7 +181,7 @@ pub fn quiet(mut spec: PodSpec, container: &str) -> PodSpec {
     let held: Vec<String> =
         claims.iter().filter(|volume| volume.persistent_volume_claim.is_some()).map(|volume| volume.name.clone()).collect();
     claims.retain(|volume| !held.contains(&volume.name));
-    claims.push(Volume { name: VOLUME.to_owned(), empty_dir: Some(EmptyDirVolumeSource::default()), ..Volume::default() });
+    claims.push(Volume { name: WORK_VOLUME.to_owned(), empty_dir: Some(EmptyDirVolumeSource::default()), ..Volume::default() });
     let stays = |one: &Container| one.restart_policy.as_deref() == Some("Always") || SURROUNDINGS.contains(&one.name.as_str());
     spec.init_containers.get_or_insert_default().retain(stays);
     for one in spec.containers.iter_mut().chain(spec.init_containers.iter_mut().flatten()) {
@@ -195,7 +193,7 @@ pub fn quiet(mut spec: PodSpec, container: &str) -> PodSpec {
         (ours.command, ours.args) = (Some(idle.map(str::to_owned).to_vec()), None);
         (ours.liveness_probe, ours.readiness_probe, ours.startup_probe, ours.lifecycle) = (None, None, None, None);
         (ours.ports, ours.resources) = (None, None);
-        let mount = VolumeMount { name: VOLUME.to_owned(), mount_path: WORK.to_owned(), ..VolumeMount::default() };
+        let mount = VolumeMount { name: WORK_VOLUME.to_owned(), mount_path: WORK.to_owned(), ..VolumeMount::default() };
         ours.volume_mounts.get_or_insert_default().push(mount);
     }
     spec.restart_policy = Some("Never".to_owned());

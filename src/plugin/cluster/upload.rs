@@ -91,7 +91,7 @@ const COMPLAINT: usize = 4096;
 /// What the file's own proof must not be taken for.
 const OTHER: &str = "what arrived is not what was sent";
 /// The line between what a script says and what the file says that it then became.
-const SENT: &[u8] = b"ready\nsent\n";
+const SENT: &[u8] = b"sent\n";
 
 /// What came of a transfer.
 enum Sent {
@@ -213,15 +213,9 @@ async fn transfer(cluster: &Cluster, what: &Upload<'_>, dir: &str, way: Way) -> 
     let arguments = [&[dir, what.name.0, what.name.1, &count, &mode, way.tools()], what.proof].concat();
     let argv = shell(&format!("{PREPARE}{script}{ANSWER}"), &arguments);
     let mut process = cluster.start_within(&what.command(argv, true), LIMITS).await?;
-    let (mut said, ended) = until_ready(&mut process).await;
-    let finished = match ended {
-        Some(outcome) => Finished { outcome, ..said },
-        None => {
-            let rest = process.finish(&input, COMPLAINT).await;
-            said.stdout.extend_from_slice(&rest.stdout);
-            said.stderr.extend_from_slice(&rest.stderr);
-            Finished { stdout: said.stdout, stderr: said.stderr, ..rest }
-        }
+    let finished = match not_ready(&mut process).await {
+        Some(finished) => finished,
+        None => process.finish(&input, COMPLAINT).await,
     };
     Ok(match (finished.stdout.strip_prefix(SENT), &finished.outcome) {
         (Some(said), Outcome::Exited(0)) => Sent::Answered(said.to_vec()),
@@ -264,17 +258,17 @@ impl Way {
     }
 }
 
-/// What a program said until it was ready for input, and how it ended if it never was.
-async fn until_ready(process: &mut Process) -> (Finished, Option<Outcome>) {
-    let mut said = Finished { stdout: Vec::new(), stderr: Vec::new(), truncated: false, outcome: Outcome::Exited(0) };
+/// `None`: it said "ready" and waits for input.
+async fn not_ready(process: &mut Process) -> Option<Finished> {
+    let mut finished = Finished { stdout: Vec::new(), stderr: Vec::new(), truncated: false, outcome: Outcome::Exited(0) };
     loop {
         match process.next().await {
-            Output::Stdout(bytes) => said.stdout.extend_from_slice(&bytes),
-            Output::Stderr(bytes) => said.stderr.extend_from_slice(&bytes),
-            Output::Ended(outcome) => return (said, Some(outcome)),
+            Output::Stdout(bytes) => finished.stdout.extend_from_slice(&bytes),
+            Output::Stderr(bytes) => finished.stderr.extend_from_slice(&bytes),
+            Output::Ended(outcome) => return Some(Finished { outcome, ..finished }),
         }
-        if said.stdout.starts_with(b"ready\n") {
-            return (said, None);
+        if finished.stdout.starts_with(b"ready\n") {
+            return None;
         }
     }
 }

@@ -136,7 +136,7 @@ pub async fn users(cluster: &Cluster, namespace: &str, source: &Source) -> Resul
 /// Whether a pod mounts a volume and may still write to it.
 #[must_use]
 pub fn uses(pod: &Pod, source: &Source) -> bool {
-    !is_finished(pod) && !super::pods::has_stopped(pod) && mounts_source(pod, source)
+    !has_ended(pod) && mounts_source(pod, source)
 }
 
 /// Whether a pod mounts a volume, in any container, read-only or not.
@@ -154,6 +154,12 @@ pub fn mounts_source(pod: &Pod, wanted: &Source) -> bool {
 #[must_use]
 pub fn is_finished(pod: &Pod) -> bool {
     matches!(pod.status.as_ref().and_then(|status| status.phase.as_deref()), Some("Succeeded" | "Failed"))
+}
+
+/// Whether a pod has no process left, nor will have one.
+#[must_use]
+pub fn has_ended(pod: &Pod) -> bool {
+    is_finished(pod) || super::pods::has_stopped(pod)
 }
 
 #[cfg(test)]

@@ -38,6 +38,7 @@ pub struct Postgres {
     limits: Limits,
     /// For messages.
     name: String,
+    /// See [`Database::from`].
     from: Option<SocketAddr>,
     /// One transaction at a time; true while one is open that nobody will end any more.
     left_open: Mutex<bool>,

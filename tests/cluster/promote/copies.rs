@@ -1,18 +1,15 @@
 //! Storage that can copy: the replica stays, and the new release starts on a copy of its volume, wherever the plugin dies meanwhile.
 
-use super::{alpha_is_as_before, alpha_is_whole, beta_is_gone, ends, forget_beta, is_tidy, newest, promote};
+use super::{
+    alpha_is_as_before, alpha_is_whole, beta_is_gone, ends, forget_beta, is_tidy, killed_at, killed_at_every_step, newest,
+    promote,
+};
 use crate::support::snapshots::Snapshots;
 use crate::support::steady::storage::{Mood, Storage};
-use crate::support::{Namespace, Running, Steady};
+use crate::support::{Namespace, Steady};
 
 /// Steps of a promotion that copies.
 const STEPS: usize = 7;
-
-fn killed_at(steady: &Steady<'_>, step: usize, more: &[&str]) {
-    let mut running = Running::start(steady.dbmig_command(&promote(more)));
-    running.reaches(step, STEPS);
-    running.kill();
-}
 
 /// Beta has its own primary, with all that the replica had, and alpha has both replicas, of which nobody was stopped.
 fn beta_has_a_copy(steady: &Steady<'_>, what: &str) {
@@ -59,24 +56,21 @@ async fn a_release_on_a_snapshot_or_a_clone_leaves_the_replica_alone_wherever_th
     is_as_if_nothing_had_been("a driver that rests");
 
     // Killed while the snapshot is waited for, and taken back.
-    killed_at(&steady, 3, &snapshot);
+    killed_at(&steady, 3, STEPS, &snapshot);
     ends(&steady.dbmig(&["undo", "--yes"]), 0, &["taken back"]);
     is_as_if_nothing_had_been("killed while it waited for a snapshot");
     storage.is(Mood::Works);
-    killed_at(&steady, 4, &snapshot);
+    killed_at(&steady, 4, STEPS, &snapshot);
     ends(&steady.dbmig(&["undo", "--yes"]), 0, &["taken back"]);
     is_as_if_nothing_had_been("killed with a copy");
 
     // Found by itself, killed at each step, and resumed, while a client writes.
     steady.client(20);
-    let mut running = Running::start(steady.dbmig_command(&promote(&[])));
-    let mut step = 1;
-    while step < STEPS {
-        step = running.reaches(step + 1, STEPS);
-        running.kill();
-        running = Running::start(steady.dbmig_command(&["resume", "--yes"]));
-    }
-    ends(&running.ends(), 0, &["already done", "out of a snapshot of persistentvolumeclaim/data-alpha-postgresql-slave-1"]);
+    ends(
+        &killed_at_every_step(&steady, STEPS, |_| ()),
+        0,
+        &["already done", "out of a snapshot of persistentvolumeclaim/data-alpha-postgresql-slave-1"],
+    );
     beta_has_a_copy(&steady, "a snapshot");
     assert_eq!(snapshots.names(), Vec::<String>::new(), "it was only needed for the copy");
     is_tidy(&space);

@@ -3,14 +3,8 @@
 
 use std::os::unix::fs::PermissionsExt as _;
 
-use super::{STEPS, alpha_is_whole, beta_is_gone, ends, forget_beta, is_tidy, newest, promote};
+use super::{STEPS, alpha_is_whole, beta_is_gone, ends, forget_beta, is_tidy, killed_at, killed_at_every_step, newest, promote};
 use crate::support::{Namespace, Running, Steady, helm};
-
-fn killed_at(steady: &Steady<'_>, step: usize) {
-    let mut running = Running::start(steady.dbmig_command(&promote(&[])));
-    running.reaches(step, STEPS);
-    running.kill();
-}
 
 /// The way there, killed at each step and resumed by another process.
 #[tokio::test(flavor = "multi_thread")]
@@ -19,21 +13,14 @@ async fn a_promotion_killed_at_every_step_is_resumed() {
     let Some(steady) = Steady::new(&space) else { return };
     let steady = steady.up();
     steady.client(20);
-    let mut running = Running::start(steady.dbmig_command(&promote(&[])));
-    // Before the chart is kept there is nothing to go on with.
-    let mut step = 1;
-    while step < STEPS {
-        step = running.reaches(step + 1, STEPS);
-        running.kill();
+    let ended = killed_at_every_step(&steady, STEPS, |step| {
         assert_eq!(steady.role("alpha", "master"), "f|1", "killed at step {step}");
         if step == STEPS {
             // It may have got that far.
             let chart = format!("dbmig-{}-release", newest(&space, "promote"));
             space.kubectl(&["delete", "secret", "--ignore-not-found", &chart]);
         }
-        running = Running::start(steady.dbmig_command(&["resume", "--yes"]));
-    }
-    let ended = running.ends();
+    });
     ends(&ended, 0, &["already done", "remove what only the work needed"]);
     assert_eq!((steady.role("beta", "master").as_str(), steady.schema("beta").as_str()), ("f|2", "2|f"));
     steady.goes_on(20).client_ends();
@@ -52,7 +39,7 @@ async fn a_promotion_killed_before_its_release_is_taken_back_to_the_very_volume(
     let before = volume();
     for step in [1, 2, 4, 5, 6] {
         let what = format!("killed at step {step}, then taken back");
-        killed_at(&steady, step);
+        killed_at(&steady, step, STEPS, &[]);
         ends(&steady.dbmig(&["undo", "--yes"]), 0, &["taken back"]);
         alpha_is_whole(&steady, &what);
         assert_eq!(volume(), before, "{what}");
@@ -69,7 +56,7 @@ async fn a_promotion_killed_with_its_release_is_taken_back_too() {
     let steady = steady.up();
     for step in [7, 8] {
         let what = format!("killed at step {step}, then taken back");
-        killed_at(&steady, step);
+        killed_at(&steady, step, STEPS, &[]);
         let mut undoing = Running::start(steady.dbmig_command(&["undo", "--yes"]));
         undoing.says("take back: make the data directory");
         undoing.kill();

@@ -9,7 +9,7 @@ mod whole;
 
 use serde_json::Value;
 
-use crate::support::{Namespace, Run, Steady, steady};
+use crate::support::{Namespace, Run, Running, Steady, steady};
 
 /// What is promoted.
 const FROM: &str = "sts/alpha-postgresql-slave";
@@ -47,6 +47,27 @@ fn ends(run: &Run, code: i32, texts: &[&str]) {
     crate::support::ends(run, code, texts);
     let leaked = steady::SECRETS.iter().find(|secret| run.stderr.contains(**secret) || run.stdout.contains(**secret));
     assert_eq!(leaked, None, "a secret is told");
+}
+
+/// A promotion of so many steps that dies when it has come to one of them.
+fn killed_at(steady: &Steady<'_>, step: usize, of: usize, more: &[&str]) {
+    let mut running = Running::start(steady.dbmig_command(&promote(more)));
+    running.reaches(step, of);
+    running.kill();
+}
+
+/// One that dies at each step, and is resumed by another process each time, to its end. `between` is told of each step meanwhile.
+fn killed_at_every_step(steady: &Steady<'_>, of: usize, between: impl Fn(usize)) -> Run {
+    let mut running = Running::start(steady.dbmig_command(&promote(&[])));
+    // Before the chart is kept there is nothing to go on with.
+    let mut step = 1;
+    while step < of {
+        step = running.reaches(step + 1, of);
+        running.kill();
+        between(step);
+        running = Running::start(steady.dbmig_command(&["resume", "--yes"]));
+    }
+    running.ends()
 }
 
 /// The id of the newest operation of a command.

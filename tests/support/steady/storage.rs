@@ -134,15 +134,16 @@ impl Work {
 
     /// What a claim's volume has right now, while the server on it stands still.
     fn copy_of(&self, claim: &str, to: &Path) {
-        let found =
-            Run::of(kubectl().args(["--namespace", &self.namespace, "get", "pvc", claim, "-o", "jsonpath={.metadata.uid}"]));
+        let found = self.kubectl(&["get", "pvc", claim, "-o", "jsonpath={.metadata.uid}"]);
         let pod = claim.trim_start_matches("data-");
-        let tell = |signal: &str| {
-            Run::of(kubectl().args(["--namespace", &self.namespace, "exec", pod, "--", "bash", "-c", SIGNAL, signal]));
-        };
+        let tell = |signal: &str| self.kubectl(&["exec", pod, "--", "bash", "-c", SIGNAL, signal]);
         tell("STOP");
         copy(&self.folder.join(&found.stdout), to);
         tell("CONT");
+    }
+
+    fn kubectl(&self, words: &[&str]) -> Run {
+        Run::of(kubectl().args(["--namespace", &self.namespace]).args(words))
     }
 
     fn is(&self, mood: Mood) -> bool {
@@ -151,7 +152,7 @@ impl Work {
 
     /// All objects of a kind; none where it is not served.
     fn all(&self, kind: &str) -> Vec<Value> {
-        let run = Run::of(kubectl().args(["--namespace", &self.namespace, "get", kind, "-o", "json"]));
+        let run = self.kubectl(&["get", kind, "-o", "json"]);
         let list: Value = serde_json::from_str(&run.stdout).unwrap_or_default();
         list["items"].as_array().cloned().unwrap_or_default()
     }

@@ -62,6 +62,10 @@ impl Desk {
         Ok(pair.insert(Pair::reach(&run.cluster, &run.stop, &pod, CONTAINER, &run.id).await?).clone())
     }
 
+    fn job(&self, run: &Run) -> OwnJob {
+        OwnJob::new(&run.cluster, &run.namespace, &self.spec.name)
+    }
+
     /// Removes the pod from which both servers are reached, if there is one.
     ///
     /// # Errors
@@ -265,7 +269,7 @@ impl Step for Copy {
         }
         run.memory.keep(AGAIN, &true)?;
         kept_logs::keep(run, &pods(run).await?).await;
-        self.own(run).remove(&run.cluster, &run.stop, &job).await?;
+        self.0.desk.job(run).remove(&run.cluster, &run.stop, &job).await?;
         self.0.act(run).await?;
         Ok("in place of the one that had ended".to_owned())
     }
@@ -276,13 +280,9 @@ impl Step for Copy {
 }
 
 impl Copy {
-    fn own(&self, run: &Run) -> OwnJob {
-        OwnJob::new(&run.cluster, &run.namespace, &self.0.desk.spec.name)
-    }
-
     /// The Job, if it is ours and has ended.
     async fn ended(&self, run: &Run) -> Result<Option<Job>> {
-        Ok(self.own(run).of(&run.id).await?.filter(is_over))
+        Ok(self.0.desk.job(run).of(&run.id).await?.filter(is_over))
     }
 }
 
@@ -336,7 +336,7 @@ impl Step for Begin {
 impl Begin {
     /// A pgcopydb that has ended makes no slot any more.
     async fn refuse_ended(&self, run: &Run) -> Result<()> {
-        let job = OwnJob::new(&run.cluster, &run.namespace, &self.0.spec.name).of(&run.id).await?;
+        let job = self.0.job(run).of(&run.id).await?;
         let (uid, mut pods) = (job.and_then(|job| job.metadata.uid).unwrap_or_default(), pods(run).await?);
         // What is left of a Job in whose place it was made says nothing about it.
         pods.retain(|pod| owned_by(pod, &uid));

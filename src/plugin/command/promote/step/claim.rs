@@ -140,13 +140,14 @@ impl Step for CopyClaim {
 
     async fn back(&self, run: &Run) -> Result<String> {
         let name = &self.0.spec.claim;
-        if run.memory.recall::<bool>(DIVERGED)?.unwrap_or_default() {
-            forget_snapshot(&self.0.spec.copy, run).await?;
-            return Ok(format!("persistentvolumeclaim/{name} stays: it holds what the new release has written"));
-        }
-        claim::remove(&run.cluster, &run.namespace, name).await?;
+        let said = if run.memory.recall::<bool>(DIVERGED)?.unwrap_or_default() {
+            format!("persistentvolumeclaim/{name} stays: it holds what the new release has written")
+        } else {
+            claim::remove(&run.cluster, &run.namespace, name).await?;
+            String::new()
+        };
         forget_snapshot(&self.0.spec.copy, run).await?;
-        Ok(String::new())
+        Ok(said)
     }
 }
 

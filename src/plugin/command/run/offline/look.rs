@@ -16,8 +16,7 @@ use super::{Offline, Scaled, Suspended, changes};
 use crate::cluster::error::Context as _;
 use crate::cluster::helper::is_helper;
 use crate::cluster::kind::Kind as Named;
-use crate::cluster::pods::has_stopped;
-use crate::cluster::volume::is_finished;
+use crate::cluster::volume::{has_ended, is_finished};
 use crate::cluster::workload::{Kind, Workload};
 use crate::cluster::{Cluster, names};
 use crate::failure::{Failure, Result};
@@ -186,11 +185,6 @@ pub(super) async fn running(cluster: &Cluster, own: &BTreeSet<Clue>, but: impl F
     let pods = all::<Pod>(cluster, Named::Pod).await?;
     let uses = |pod: &Pod| pod.spec.as_ref().is_some_and(|spec| shared(own, &clues(spec)).is_some());
     Ok(pods.into_iter().filter(|pod| !has_ended(pod) && !is_helper(pod) && !but(pod) && uses(pod)).collect())
-}
-
-/// Whether a pod has no process left that could use a database, nor will have one.
-pub(super) fn has_ended(pod: &Pod) -> bool {
-    is_finished(pod) || has_stopped(pod)
 }
 
 /// Name of a pod, for messages.

@@ -9,13 +9,14 @@ use kube::api::Patch;
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
-use super::look::{api_of_cronjobs, has_ended, running, shown};
+use super::look::{api_of_cronjobs, running, shown};
 use super::sharing::{clues, shared};
 use super::{Change, Offline, Scaled, Suspended};
 use crate::cluster::as_ours;
 use crate::cluster::error::Context as _;
 use crate::cluster::helper::{LABEL_OPERATION, is_helper};
 use crate::cluster::pods::{Verdict, Wait, why_not_ready};
+use crate::cluster::volume::has_ended;
 use crate::command::kept_logs;
 use crate::command::run::desk::{Around, Desk, Shared};
 use crate::command::run::step::is_judged;
@@ -26,8 +27,10 @@ use crate::plan::{Look, Run, Step};
 
 /// How long sessions of pods that are gone may stay.
 const SESSIONS: Duration = Duration::from_secs(60);
-/// Between two looks at what nobody tells of.
-const LOOK: Duration = Duration::from_millis(250);
+/// Between two looks at the sessions: everybody is kept waiting meanwhile.
+const SESSIONS_LOOK: Duration = Duration::from_millis(250);
+/// Between two looks at what gets Ready.
+const LOOK: Duration = Duration::from_secs(1);
 /// Sessions of clients on this database but ours, those included of which this role sees nothing but that they are there.
 fn others() -> String {
     format!(
@@ -113,7 +116,7 @@ impl Step for Sessions {
                     .next("go on beside it: --force")
                     .take_back());
             }
-            sleep(LOOK).await;
+            sleep(SESSIONS_LOOK).await;
         }
     }
 }
