@@ -157,15 +157,22 @@ static int write_all(double rate, const char *path)
     const char *place = getenv("LEDGER_URL");
     FILE *log = fopen(path, "a");
     long long first = now() * 1000, step = (long long)(1e6 / rate), due = now() * 1000;
+    sigset_t asked_to_end;
     if (!log || rate <= 0) {
         perror(path);
         return 1;
     }
     setvbuf(log, NULL, _IOLBF, 0);
+    sigemptyset(&asked_to_end);
+    sigaddset(&asked_to_end, SIGTERM);
+    sigaddset(&asked_to_end, SIGINT);
     for (long long number = first; !ended; number++, due += step) {
         char why[512] = "";
+        /* What is on its way when it is asked to end has its answer awaited: that this one is cut off would be nobody's fault. */
+        sigprocmask(SIG_BLOCK, &asked_to_end, NULL);
         enum outcome outcome = place ? post_number(place, number, why, sizeof why) : write_number(number, why, sizeof why);
         fprintf(log, "%lld %s %lld %s\n", now(), words[outcome], number, why);
+        sigprocmask(SIG_UNBLOCK, &asked_to_end, NULL);
         if (outcome != WRITTEN)
             usleep(20000); /* an outage is no reason to fill the log */
         long long left = due + step - now() * 1000;
