@@ -18,7 +18,7 @@
 //! | `dbmig-agent stop DIR JOB` | asks the job to end at its next safe point and waits until it has |
 //! | `dbmig-agent send PATH OFFSET` | writes the file's bytes from `OFFSET` on, raw; they are proven by their digest, never by how the stream ends |
 //! | `dbmig-agent receive PATH OFFSET BYTES` | appends up to `BYTES` raw bytes from stdin to `PATH`, which is `OFFSET` long and whose name must contain `.dbmig-`, fsyncs, and answers `Done` with its length |
-//! | `dbmig-agent relay HOST:PORT` or `relay /SOCKET` | connects, answers `Done` with a [`Connected`] or `Failed` in one line; then its stdin and stdout are the connection in [`relay`]'s frames, and a line on stderr now and then is a heartbeat |
+//! | `dbmig-agent relay HOST:PORT` or `relay /SOCKET` | connects, answers `Done` with a [`Connected`] or `Failed` in one line; reads one byte, [`relay::BY_EXEC`] or [`relay::BY_PORT`]; then its stdin and stdout, or the connection that its [`Listener`] has admitted, are the connection in [`relay`]'s frames, and a line on stderr now and then is a heartbeat |
 //! | `dbmig-agent hold SECONDS` | sleeps; the command of a helper container whose image has no shell |
 
 mod backup;

@@ -5,13 +5,24 @@ use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
 
-/// The first line of `dbmig-agent relay` is [`crate::Message::Done`] with this, or [`crate::Message::Failed`]; raw bytes follow.
+/// The first line of `dbmig-agent relay` is [`crate::Message::Done`] with this, or [`crate::Message::Failed`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Connected {
     /// The address that answered, as the pod resolved it: `10.0.3.7:5432`, or the path of a socket.
     pub to: String,
     /// The pod's own address and port on this connection; `None` for a socket.
     pub from: Option<SocketAddr>,
+    /// Where the relay's frames can go instead of through its stdin and stdout; `None` where nothing can listen.
+    pub listener: Option<Listener>,
+}
+
+/// A port of the pod's own 127.0.0.1, for one connection: what forwards ports is faster than an exec.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Listener {
+    /// The port.
+    pub port: u16,
+    /// What has to be said first, for every container of the pod, and of the node where the pod shares its network, can connect.
+    pub token: String,
 }
 
 /// Read the environment of the container that the agent is in.

@@ -1,8 +1,11 @@
-//! The frames in which a relay's bytes go through an exec: smaller where that is possible, for it carries each byte many times over.
+//! The frames in which a relay's bytes go through the API server: smaller where that is faster, for each byte is copied many times on
+//! its way.
 //!
 //! A frame is two lengths of three bytes each, little end first, and a body: how long that is, and of how many bytes of content. A
-//! body that is as long as its content is the content; a shorter one is its LZ4 block. Two zeros say that nothing follows: an exec
-//! whose stdin can't be closed can carry that too.
+//! body that is as long as its content is the content; a shorter one is its LZ4 block. Two zeros say that nothing follows: what ends
+//! without them was cut off, and an exec whose stdin can't be closed can carry them too.
+
+use std::time::Duration;
 
 use lz4_flex::block::{CompressTable, compress_into_with_table, decompress_into, get_maximum_output_size};
 
@@ -13,23 +16,87 @@ pub const CONTENT_BYTES: usize = 60 << 10;
 const HEADER_BYTES: usize = 6;
 /// What is shorter is not tried: there is nothing to gain, and its answer is waited for.
 const SHORTEST: usize = 256;
-/// Frames that go through untried after one that did not get smaller, at first and at the most: what is encrypted or packed already
-/// mostly stays so.
-const UNTRIED: u32 = 1;
-const MOST_UNTRIED: u32 = 32;
+
+/// The first byte on the stdin of `dbmig-agent relay`: frames follow there, and on its stdout.
+pub const BY_EXEC: u8 = b'e';
+/// The same: frames go through the connection that its [`crate::Listener`] has admitted, and nothing follows on its stdin.
+pub const BY_PORT: u8 = b'p';
+/// What the listener says to whom it has admitted.
+pub const ADMITTED: u8 = b'\n';
 
 /// Makes frames.
 pub struct Packer {
     table: CompressTable,
-    /// How many frames go untried after the next one that does not get smaller.
-    pause: u32,
-    /// How many do still.
-    untried: u32,
+    untried: Pause,
+    pace: Pace,
 }
 
 impl Default for Packer {
     fn default() -> Self {
-        Self { table: CompressTable::small(), pause: UNTRIED, untried: 0 }
+        Self { table: CompressTable::small(), untried: Pause::default(), pace: Pace::default() }
+    }
+}
+
+/// How often what did not pay is left alone before it is tried again: twice as often each time.
+#[derive(Default)]
+struct Pause {
+    next: u32,
+    left: u32,
+}
+
+impl Pause {
+    const LONGEST: u32 = 32;
+
+    /// Whether it is still left alone, this time.
+    fn goes_on(&mut self) -> bool {
+        let goes_on = self.left > 0;
+        self.left = self.left.saturating_sub(1);
+        goes_on
+    }
+
+    fn begin(&mut self) {
+        self.left = self.next.max(1);
+        self.next = (self.left * 2).min(Self::LONGEST);
+    }
+
+    fn forget(&mut self) {
+        self.next = 0;
+    }
+}
+
+/// How fast frames are taken off our hands: where that is fast, packing only holds them up, and takes the time of the processor from
+/// whoever carries them.
+#[derive(Default)]
+struct Pace {
+    content: usize,
+    waited: Duration,
+    is_slow: bool,
+    /// How long it stays slow whatever is waited: packed, less has to be.
+    slow: Pause,
+}
+
+impl Pace {
+    /// Content that is judged together: more than what pipes and sockets on the way hold.
+    const JUDGED: usize = 4 << 20;
+    /// Bytes a second: half of what LZ4 packs on a slow core.
+    const FAST: usize = 64 << 20;
+
+    fn took(&mut self, content: usize, waited: Duration) {
+        self.content += content;
+        self.waited += waited;
+        if self.content < Self::JUDGED {
+            return;
+        }
+        let is_slow = self.waited.as_secs_f64() * Self::FAST as f64 > self.content as f64;
+        (self.content, self.waited) = Default::default();
+        match (self.is_slow, is_slow) {
+            (false, false) => self.slow.forget(),
+            (false, true) => {
+                self.is_slow = true;
+                self.slow.begin();
+            }
+            (true, _) => self.is_slow = is_slow || self.slow.goes_on(),
+        }
     }
 }
 
@@ -43,17 +110,16 @@ impl Packer {
     /// Appends the frame of the first bytes of `content`, [`CONTENT_BYTES`] at the most; how many they are. Nothing has no frame.
     pub fn pack(&mut self, content: &[u8], frames: &mut Vec<u8>) -> usize {
         let content = &content[..content.len().min(CONTENT_BYTES)];
-        if content.is_empty() || self.smaller(content, frames) { content.len() } else { Self::copy(content, frames) }
-    }
-
-    /// The same with the content as it is.
-    pub fn copy(content: &[u8], frames: &mut Vec<u8>) -> usize {
-        let content = &content[..content.len().min(CONTENT_BYTES)];
-        if !content.is_empty() {
+        if !content.is_empty() && !self.smaller(content, frames) {
             frames.extend_from_slice(&header(content.len(), content.len()));
             frames.extend_from_slice(content);
         }
         content.len()
+    }
+
+    /// How long the frame of so much content had to wait until it was taken: what goes on as it is depends on that.
+    pub fn took(&mut self, content: usize, waited: Duration) {
+        self.pace.took(content, waited);
     }
 
     /// Appends the frame that says that nothing follows.
@@ -63,11 +129,8 @@ impl Packer {
 
     /// Appends an LZ4 block, if that is worth it.
     fn smaller(&mut self, content: &[u8], frames: &mut Vec<u8>) -> bool {
-        if content.len() < SHORTEST {
-            return false;
-        }
-        if self.untried > 0 {
-            self.untried -= 1;
+        // What is encrypted or packed already mostly stays so.
+        if content.len() < SHORTEST || !self.pace.is_slow || self.untried.goes_on() {
             return false;
         }
         let begin = frames.len();
@@ -78,13 +141,12 @@ impl Packer {
             Some(packed) => {
                 frames[begin..begin + HEADER_BYTES].copy_from_slice(&header(packed, content.len()));
                 frames.truncate(begin + HEADER_BYTES + packed);
-                self.pause = UNTRIED;
+                self.untried.forget();
                 true
             }
             None => {
                 frames.truncate(begin);
-                self.untried = self.pause;
-                self.pause = (self.pause * 2).min(MOST_UNTRIED);
+                self.untried.begin();
                 false
             }
         }
@@ -189,12 +251,6 @@ impl Unpacker {
         }
     }
 
-    /// Whether the frames that came are whole ones.
-    #[must_use]
-    pub fn is_between_frames(&self) -> bool {
-        matches!(self.at, At::Header | At::End) && self.part.is_empty()
-    }
-
     /// Adds to what came of a part of so many bytes; whether that is there as a whole.
     fn gather(&mut self, input: &mut &[u8], size: usize) -> bool {
         let (piece, rest) = input.split_at(input.len().min(size - self.part.len()));
@@ -242,6 +298,12 @@ mod tests {
         content
     }
 
+    fn for_a_slow_way() -> Packer {
+        let mut packer = Packer::default();
+        packer.took(Pace::JUDGED, Duration::from_secs(60));
+        packer
+    }
+
     fn packed(packer: &mut Packer, mut content: &[u8]) -> Vec<u8> {
         let mut frames = Vec::new();
         while !content.is_empty() {
@@ -268,14 +330,14 @@ mod tests {
                 }
             }
         }
-        Ok((content, !unpacker.is_between_frames()))
+        Ok((content, false))
     }
 
     #[test]
     fn what_goes_in_comes_out_in_whatever_pieces() {
         for seed in 0..30 {
             let random = &mut StdRng::seed_from_u64(seed);
-            let mut packer = Packer::default();
+            let mut packer = for_a_slow_way();
             let (mut expected, mut frames) = (Vec::new(), Vec::new());
             for _ in 0..random.random_range(1..6) {
                 let content = content(random);
@@ -292,7 +354,7 @@ mod tests {
     fn rows_get_smaller_and_noise_costs_next_to_nothing() {
         let rows: String =
             (0..20_000).map(|number| format!("{number}\tpaid\t2026-01-01 00:00:00\tEUR\t{}\n", number * 7919)).collect();
-        let mut packer = Packer::default();
+        let mut packer = for_a_slow_way();
         assert!(packed(&mut packer, rows.as_bytes()).len() < rows.len() / 2);
         let mut noise = vec![0; 50 * CONTENT_BYTES];
         StdRng::seed_from_u64(1).fill_bytes(&mut noise);
@@ -302,6 +364,25 @@ mod tests {
         assert!(after.len() < rows.len() * 8 * 3 / 4, "{} of {}", after.len(), rows.len() * 8);
     }
 
+    /// Of so many pieces those that are packed, where each takes so many milliseconds as it is, and half the time packed.
+    fn packed_of(pieces: u32, carried: u64) -> u32 {
+        let mut pace = Pace::default();
+        let next = |_: &u32| {
+            let is_packed = pace.is_slow;
+            pace.took(Pace::JUDGED, Duration::from_millis(if is_packed { carried / 2 } else { carried }));
+            is_packed
+        };
+        u32::try_from((0..pieces).filter(next).count()).unwrap()
+    }
+
+    #[test]
+    fn only_what_a_slow_way_takes_is_packed() {
+        assert_eq!(packed_of(100, 20), 0);
+        assert_eq!(packed_of(100, 200), 99);
+        // Fast only when packed: as it is, it is tried ever more rarely.
+        assert!((90..99).contains(&packed_of(100, 100)), "{}", packed_of(100, 100));
+    }
+
     /// Whatever is broken is told as that, or gives content that is no longer than what its header says; nothing is waited for that was
     /// given, and nothing panics.
     #[test]
@@ -309,7 +390,7 @@ mod tests {
         let mut broken = 0;
         for seed in 0..200 {
             let random = &mut StdRng::seed_from_u64(seed);
-            let mut frames = packed(&mut Packer::default(), &content(random));
+            let mut frames = packed(&mut for_a_slow_way(), &content(random));
             for _ in 0..random.random_range(1..4) {
                 let at = random.random_range(0..frames.len().min(200));
                 frames[at] ^= random.random_range(1..=255_u8);
@@ -329,7 +410,7 @@ mod tests {
         }
         // A block that has not as much in it as was said, and one that has more.
         for length in [4000, 6000] {
-            let mut frames = packed(&mut Packer::default(), &[7; 5000]);
+            let mut frames = packed(&mut for_a_slow_way(), &[7; 5000]);
             let body = frames.len() - HEADER_BYTES;
             frames[..HEADER_BYTES].copy_from_slice(&header(body, length));
             let (mut unpacker, mut input) = (Unpacker::default(), frames.as_slice());

@@ -5,26 +5,27 @@ use std::net::{Shutdown, TcpListener, TcpStream};
 use std::os::unix::net::UnixListener;
 use std::process::{Child, ChildStdin, ChildStdout, ExitStatus};
 use std::thread;
+use std::time::Duration;
 
-use dbmig_wire::relay::{Packer, Piece, Unpacker};
+use dbmig_wire::relay::{ADMITTED, BY_EXEC, BY_PORT, CONTENT_BYTES, Packer, Piece, Unpacker};
 use dbmig_wire::{AgentError, Connected, ErrorKind, Message};
 use rand::RngExt as _;
 use sha2::{Digest, Sha256};
 
 use crate::process::agent;
 
-/// A relay that is connected.
-struct Relay {
+/// A relay that is connected, by its stdin and stdout or by its port.
+struct Relay<I = ChildStdin, O = ChildStdout> {
     child: Child,
-    to: Packed,
-    from: Unpacked,
+    to: Packed<I>,
+    from: Unpacked<O>,
     connected: Connected,
 }
 
-/// Its stdin, in frames.
-struct Packed(ChildStdin, Packer);
+/// What goes to it, in frames.
+struct Packed<I>(I, Packer);
 
-impl Packed {
+impl<I: Write> Packed<I> {
     fn end(&mut self) {
         let mut frame = Vec::new();
         Packer::end(&mut frame);
@@ -32,7 +33,7 @@ impl Packed {
     }
 }
 
-impl Write for Packed {
+impl<I: Write> Write for Packed<I> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let mut frame = Vec::new();
         let taken = self.1.pack(bytes, &mut frame);
@@ -44,10 +45,10 @@ impl Write for Packed {
     }
 }
 
-/// What is in the frames on its stdout.
-struct Unpacked(BufReader<ChildStdout>, Unpacker);
+/// What is in the frames that come from it.
+struct Unpacked<O>(BufReader<O>, Unpacker);
 
-impl Read for Unpacked {
+impl<O: Read> Read for Unpacked<O> {
     fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
         let mut unread: &[u8] = &[];
         loop {
@@ -58,7 +59,7 @@ impl Read for Unpacked {
                     (given - unread.len(), Some(content.len()))
                 }
                 Piece::More => (given, None),
-                Piece::End => panic!("it ends itself, without a word"),
+                Piece::End => return Ok(0),
             };
             self.0.consume(taken);
             if let Some(count) = count {
@@ -66,8 +67,7 @@ impl Read for Unpacked {
             }
             unread = self.0.fill_buf()?;
             if unread.is_empty() {
-                assert!(self.1.is_between_frames());
-                return Ok(0);
+                return Err(io::ErrorKind::UnexpectedEof.into());
             }
         }
     }
@@ -85,8 +85,40 @@ fn start(address: &str) -> (Child, BufReader<ChildStdout>, Message) {
 fn relay(address: &str) -> Relay {
     let (mut child, from, said) = start(address);
     let Message::Done(connected) = said else { panic!("{said:?}") };
-    let (to, from) = (Packed(child.stdin.take().unwrap(), Packer::default()), Unpacked(from, Unpacker::default()));
+    let mut stdin = child.stdin.take().unwrap();
+    stdin.write_all(&[BY_EXEC]).unwrap();
+    // Of both kinds, frames as they come by a slow way.
+    let mut packer = Packer::default();
+    packer.took(CONTENT_BYTES << 10, Duration::from_secs(60));
+    let (to, from) = (Packed(stdin, packer), Unpacked(from, Unpacker::default()));
     Relay { to, child, from, connected: serde_json::from_value(connected).unwrap() }
+}
+
+/// One that has said where it listens.
+fn listening(address: &str) -> (Child, Connected) {
+    let (child, _, said) = start(address);
+    let Message::Done(connected) = said else { panic!("{said:?}") };
+    (child, serde_json::from_value(connected).unwrap())
+}
+
+/// What comes back when this is said to its port.
+fn knock(connected: &Connected, token: &str) -> (TcpStream, Option<u8>) {
+    let mut visitor = TcpStream::connect(("127.0.0.1", connected.listener.as_ref().unwrap().port)).unwrap();
+    visitor.write_all(token.as_bytes()).unwrap();
+    let mut said = [0];
+    let said = visitor.read_exact(&mut said).ok().map(|()| said[0]);
+    (visitor, said)
+}
+
+/// A relay that goes by its port, and the server at its other end.
+fn by_port() -> (Relay<TcpStream, TcpStream>, TcpStream) {
+    let (listener, address) = server();
+    let (mut child, connected) = listening(&address);
+    let (visitor, said) = knock(&connected, &connected.listener.as_ref().unwrap().token);
+    assert_eq!(said, Some(ADMITTED));
+    child.stdin.as_mut().unwrap().write_all(&[BY_PORT]).unwrap();
+    let from = Unpacked(BufReader::new(visitor.try_clone().unwrap()), Unpacker::default());
+    (Relay { child, to: Packed(visitor, Packer::default()), from, connected }, listener.accept().unwrap().0)
 }
 
 fn refused(address: &str) -> AgentError {
@@ -176,8 +208,15 @@ fn content(bytes: usize) -> Vec<u8> {
 
 #[test]
 fn every_byte_gets_through_both_ways_at_once() {
+    let (relay, served) = connected();
+    assert!(every_byte_gets_through(relay, served).success());
+    let (relay, served) = by_port();
+    // How it ends when all was said and the plugin is gone is for nobody.
+    every_byte_gets_through(relay, served);
+}
+
+fn every_byte_gets_through<I: Write + Send + 'static, O: Read>(mut relay: Relay<I, O>, served: TcpStream) -> ExitStatus {
     const BYTES: usize = 24 << 20;
-    let (mut relay, served) = connected();
     let content = content(BYTES);
     let expected = Sha256::digest(&content);
     let (mut reader, mut writer) = (served.try_clone().unwrap(), served);
@@ -195,8 +234,84 @@ fn every_byte_gets_through_both_ways_at_once() {
     let to = sending.join().unwrap().unwrap();
     // A server that ends its side ends the whole: not before it has got everything.
     answering.join().unwrap().unwrap().shutdown(Shutdown::Write).unwrap();
-    assert!(relay.child.wait().unwrap().success());
+    assert_eq!(relay.from.read(&mut [0]).unwrap(), 0);
+    let status = relay.child.wait().unwrap();
     drop(to);
+    status
+}
+
+#[test]
+fn its_port_admits_one_who_says_the_token_and_nobody_else() {
+    let (_server, address) = server();
+    let (mut child, connected) = listening(&address);
+    let token = &connected.listener.as_ref().unwrap().token;
+    assert_eq!(token.len(), 64);
+    let wrong: String = token.chars().rev().collect();
+    assert_eq!(knock(&connected, &wrong).1, None);
+    // One who says too little is not waited for long.
+    assert_eq!(knock(&connected, &token[..63]).1, None);
+    let (visitor, said) = knock(&connected, token);
+    assert_eq!(said, Some(ADMITTED));
+    let second = TcpStream::connect(("127.0.0.1", connected.listener.as_ref().unwrap().port)).and_then(|mut second| {
+        second.write_all(token.as_bytes())?;
+        second.read_exact(&mut [0])
+    });
+    assert!(second.is_err());
+    // What was admitted may still not be what is chosen.
+    let mut stdin = child.stdin.take().unwrap();
+    stdin.write_all(&[BY_EXEC]).unwrap();
+    drop((stdin, visitor));
+    assert!(child.wait().unwrap().success());
+    let (_, other) = listening(&address);
+    assert_ne!(&other.listener.unwrap().token, token);
+}
+
+#[test]
+fn it_ends_when_it_is_not_told_which_way_or_nobody_was_admitted() {
+    for said in [b"".as_slice(), b"x", &[BY_PORT]] {
+        let (server, address) = server();
+        let (mut child, _) = listening(&address);
+        let mut served = server.accept().unwrap().0;
+        child.stdin.take().unwrap().write_all(said).unwrap();
+        assert_eq!(child.wait().unwrap().code(), Some(1), "{said:?}");
+        assert_eq!(served.read(&mut [0]).unwrap(), 0, "{said:?}");
+    }
+}
+
+/// By its port it ends with whichever of the two is gone: the exec's stdin, or the connection.
+#[test]
+fn a_plugin_that_is_gone_ends_what_goes_by_the_port() {
+    for is_exec in [true, false] {
+        let (mut relay, mut served) = by_port();
+        relay.to.write_all(b"half a quest").unwrap();
+        served.read_exact(&mut [0; 12]).unwrap();
+        match is_exec {
+            true => drop(relay.child.stdin.take()),
+            false => relay.to.0.shutdown(Shutdown::Both).unwrap(),
+        }
+        assert_eq!(relay.child.wait().unwrap().code(), Some(1), "{is_exec}");
+        assert_eq!(served.read(&mut [0; 8]).unwrap(), 0, "{is_exec}");
+    }
+}
+
+/// What nobody has taken has the kernel throw away, at the end, what goes the other way: so it does not end at once.
+#[test]
+fn the_last_answer_comes_though_more_is_asked_and_nobody_takes_it() {
+    const ANSWER: usize = 3 << 20;
+    let (mut relay, mut served) = by_port();
+    let mut to = relay.to;
+    let asking = thread::spawn(move || while to.write_all(&[b'x'; 9000]).is_ok() {});
+    served.read_exact(&mut [0; 100]).unwrap();
+    let answer = content(ANSWER);
+    served.write_all(&answer).unwrap();
+    served.shutdown(Shutdown::Write).unwrap();
+    thread::sleep(Duration::from_secs(1));
+    let mut said = Vec::new();
+    relay.from.read_to_end(&mut said).unwrap();
+    assert!(said == answer);
+    relay.from.0.get_ref().shutdown(Shutdown::Both).unwrap();
+    assert!(relay.child.wait().unwrap().success());
+    asking.join().unwrap();
 }
 
 /// A question and its answer wait for nothing, and a frame that comes byte by byte is one all the same.
@@ -229,7 +344,7 @@ fn nonsense_on_stdin_ends_it_with_a_reason_and_the_server_gets_none_of_it() {
         served.read_to_end(&mut asked).unwrap();
         assert_eq!(asked, b"");
         let (mut said, mut rest) = (String::new(), Vec::new());
-        relay.from.read_to_end(&mut rest).unwrap();
+        assert_eq!(relay.from.read_to_end(&mut rest).unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
         relay.child.stderr.take().unwrap().read_to_string(&mut said).unwrap();
         assert_eq!(relay.child.wait().unwrap().code(), Some(1));
         assert_eq!((rest, said.trim()), (Vec::new(), "what came through the relay is not what its other end sends"));
@@ -246,7 +361,7 @@ fn the_end_of_what_is_said_is_passed_on_while_stdin_stays_open() {
     served.read_to_end(&mut asked).unwrap();
     assert_eq!(asked, b"bye");
     for _ in 0..4 {
-        thread::sleep(std::time::Duration::from_secs(2));
+        thread::sleep(Duration::from_secs(2));
         served.write_all(b"still").unwrap();
     }
     drop(served);
@@ -288,7 +403,7 @@ fn it_ends_with_its_server_though_stdin_stays_open() {
     assert!(ended(relay).success());
     let (relay, served) = connected();
     // A reset in place of an end.
-    rustix::net::sockopt::set_socket_linger(&served, Some(std::time::Duration::ZERO)).unwrap();
+    rustix::net::sockopt::set_socket_linger(&served, Some(Duration::ZERO)).unwrap();
     drop(served);
     assert!(ended(relay).success());
 }

@@ -6,6 +6,7 @@ mod access;
 mod beside;
 mod duplex;
 mod exec;
+mod kubelet;
 mod relay;
 mod requests;
 mod server;

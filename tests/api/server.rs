@@ -34,14 +34,16 @@ impl Seen {
 }
 
 pub(crate) type Socket = WebSocketStream<TcpStream>;
-type Conversation = Box<dyn Fn(Socket) -> Pin<Box<dyn Future<Output = ()> + Send>> + Send + Sync>;
+type Conversation<S> = Box<dyn Fn(S) -> Pin<Box<dyn Future<Output = ()> + Send>> + Send + Sync>;
 
 /// How the server answers one request.
 pub(crate) enum Answer {
     /// An HTTP answer: status, further header lines, body.
     Http(u16, &'static str, String),
     /// Switches to WebSocket with this subprotocol and goes on as the function says.
-    Talk(&'static str, Conversation),
+    Talk(&'static str, Conversation<Socket>),
+    /// Switches to this protocol and goes on as the function says.
+    Switch(&'static str, Conversation<TcpStream>),
     /// Closes the connection without a word.
     HangUp,
 }
@@ -63,6 +65,14 @@ impl Answer {
         R: Future<Output = ()> + Send + 'static,
     {
         Self::Talk(protocol, Box::new(move |socket| Box::pin(conversation(socket))))
+    }
+
+    pub(crate) fn switch<F, R>(protocol: &'static str, conversation: F) -> Self
+    where
+        F: Fn(TcpStream) -> R + Send + Sync + 'static,
+        R: Future<Output = ()> + Send + 'static,
+    {
+        Self::Switch(protocol, Box::new(move |socket| Box::pin(conversation(socket))))
     }
 }
 
@@ -128,6 +138,12 @@ async fn serve(mut socket: TcpStream, answer: impl Fn(Seen) -> Answer) -> std::i
                     "HTTP/1.1 {code} X\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n{headers}\r\n{body}"
                 );
                 socket.write_all(text.as_bytes()).await?;
+            }
+            Answer::Switch(protocol, conversation) => {
+                let text = format!("HTTP/1.1 101 X\r\nupgrade: {protocol}\r\nconnection: Upgrade\r\n\r\n");
+                socket.write_all(text.as_bytes()).await?;
+                conversation(socket).await;
+                return Ok(());
             }
             Answer::Talk(protocol, conversation) => {
                 let accept = derive_accept_key(key.as_bytes());

@@ -1,28 +1,27 @@
 //! A connection from inside the pod, carried over stdin and stdout in frames. Must not know what is said on it.
 
+mod connect;
+mod listener;
+
 use std::fs::File;
 use std::io::{self, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::net::TcpStream;
 use std::os::fd::AsFd;
-use std::os::unix::net::UnixStream;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use dbmig_wire::relay::{CONTENT_BYTES, Packer, Piece, Unpacker};
-use dbmig_wire::{ABANDONED_SECONDS, AgentError, BEAT_SECONDS, Connected, ErrorKind, Message};
+use dbmig_wire::relay::{BY_EXEC, BY_PORT, CONTENT_BYTES, Packer, Piece, Unpacker};
+use dbmig_wire::{ABANDONED_SECONDS, BEAT_SECONDS, Connected, Message};
 
-use crate::error::{Result, fail};
+use self::connect::{Connection, connect};
 use crate::output::line;
-use crate::resolve::resolve;
 
-/// Time for one address to answer.
-const PATIENCE: Duration = Duration::from_secs(10);
-/// Addresses of one name that are tried.
-const MOST_ADDRESSES: usize = 4;
+/// Time for the plugin to say which way the frames go.
+const UNDECIDED: Duration = Duration::from_secs(60);
 /// Time for the other side to say what it still has to say once stdin has ended.
 const LINGER: Duration = Duration::from_secs(5);
 
@@ -31,8 +30,10 @@ const LINGER: Duration = Duration::from_secs(5);
 pub(crate) fn run(address: &str) -> ExitCode {
     match connect(address) {
         Ok((connection, connected)) => {
-            let greeting = serde_json::to_value(connected).map(Message::Done);
-            if greeting.is_ok_and(|greeting| say(&greeting)) { carry(connection) } else { ExitCode::FAILURE }
+            let (listener, admitted) = listener::listen().ok().unzip();
+            let greeting = serde_json::to_value(Connected { listener, ..connected }).map(Message::Done);
+            let way = if greeting.is_ok_and(|greeting| say(&greeting)) { Way::said(admitted) } else { None };
+            way.map_or(ExitCode::FAILURE, |way| carry(connection, way))
         }
         Err(error) => {
             // Whoever does not read it learns by the exit code.
@@ -47,124 +48,96 @@ fn say(message: &Message) -> bool {
     line(message).is_some_and(|line| stdout.write_all(&line).and_then(|()| stdout.flush()).is_ok())
 }
 
-/// Both directions of a connection, to be used by two threads.
-struct Connection {
-    from: Box<dyn Read + Send>,
-    to: Box<dyn Half>,
+/// How frames come and go.
+enum Way {
+    Exec,
+    Port(TcpStream),
 }
 
-/// The direction towards the other side.
-trait Half: Write + Send {
-    /// Says that nothing follows.
-    fn end(&self);
-}
-
-impl Half for TcpStream {
-    fn end(&self) {
-        // Gone already: there is nobody left to tell.
-        let _ = self.shutdown(Shutdown::Write);
-    }
-}
-
-impl Half for UnixStream {
-    fn end(&self) {
-        let _ = self.shutdown(Shutdown::Write);
-    }
-}
-
-fn connect(address: &str) -> Result<(Connection, Connected)> {
-    if address.starts_with('/') {
-        let failed = |error: io::Error| because(&error, address);
-        let to = UnixStream::connect(address).map_err(failed)?;
-        let from = to.try_clone().map_err(failed)?;
-        let connected = Connected { to: address.to_owned(), from: None };
-        return Ok((Connection { from: Box::new(from), to: Box::new(to) }, connected));
-    }
-    let mut last = fail(ErrorKind::UnknownHost, format!("{address}: no address has this name"));
-    for candidate in candidates(address)?.into_iter().take(MOST_ADDRESSES) {
-        match TcpStream::connect_timeout(&candidate, PATIENCE) {
-            Ok(to) => {
-                // Questions and answers are small: each goes at once. Without it they are only slower.
-                let _ = to.set_nodelay(true);
-                let from = to.try_clone().map_err(|error| because(&error, address))?;
-                let connected = Connected { to: candidate.to_string(), from: to.local_addr().ok() };
-                return Ok((Connection { from: Box::new(from), to: Box::new(to) }, connected));
-            }
-            Err(error) => last = because(&error, &spelled(address, candidate)),
+impl Way {
+    /// What the plugin says; `None`: nothing, or what can't be.
+    fn said(admitted: Option<Receiver<TcpStream>>) -> Option<Self> {
+        let (said_tx, said_rx) = channel();
+        thread::spawn(move || {
+            let mut said = [0];
+            // Nothing more than this: frames may follow.
+            let read = unbuffered(io::stdin()).and_then(|mut stdin| stdin.read_exact(&mut said));
+            read.map(|()| said_tx.send(said[0]))
+        });
+        match said_rx.recv_timeout(UNDECIDED).ok()? {
+            BY_EXEC => Some(Self::Exec),
+            // Who says so has been admitted.
+            BY_PORT => admitted?.recv_timeout(LINGER).ok().map(Self::Port),
+            _ => None,
         }
     }
-    Err(last)
-}
 
-/// `HOST:PORT`, an IPv6 address in brackets.
-fn candidates(address: &str) -> Result<Vec<SocketAddr>> {
-    let parts = address.rsplit_once(':').and_then(|(host, port)| Some((host, port.parse::<u16>().ok()?)));
-    let Some((host, port)) = parts else {
-        return Err(fail(ErrorKind::BadRequest, format!("{address} is not HOST:PORT and not the absolute path of a socket")));
-    };
-    let found = resolve(host.trim_start_matches('[').trim_end_matches(']'))?;
-    Ok(found.into_iter().map(|address| SocketAddr::new(address, port)).collect())
-}
-
-fn spelled(address: &str, resolved: SocketAddr) -> String {
-    let resolved = resolved.to_string();
-    if resolved == address { resolved } else { format!("{address} ({resolved})") }
-}
-
-fn because(error: &io::Error, address: &str) -> AgentError {
-    use io::ErrorKind as Io;
-    let (kind, why) = match error.kind() {
-        Io::ConnectionRefused => (ErrorKind::Refused, "connection refused".to_owned()),
-        Io::TimedOut | Io::WouldBlock => (ErrorKind::TimedOut, format!("no answer within {} s", PATIENCE.as_secs())),
-        Io::HostUnreachable | Io::NetworkUnreachable | Io::NetworkDown | Io::AddrNotAvailable => {
-            (ErrorKind::Unreachable, "no route to it".to_owned())
+    /// What frames are read from and written to.
+    fn ends(self) -> io::Result<(Box<dyn Read + Send>, Box<dyn Write + Send>)> {
+        match self {
+            Self::Exec => Ok((Box::new(unbuffered(io::stdin())?), Box::new(unbuffered(io::stdout())?))),
+            Self::Port(stream) => Ok((Box::new(stream.try_clone()?), Box::new(stream))),
         }
-        Io::NotFound => (ErrorKind::NotFound, "no such socket".to_owned()),
-        Io::PermissionDenied => (ErrorKind::Permission, "permission denied".to_owned()),
-        _ => (ErrorKind::Other, error.to_string().to_lowercase()),
-    };
-    fail(kind, format!("{address}: {why}"))
+    }
 }
 
 /// Which direction has ended.
 enum Ended {
     /// Nothing comes from the other side any more.
     Answers,
-    /// Nothing comes on stdin any more, or the other side takes nothing more.
+    /// Nothing comes from the plugin any more, or the other side takes nothing more.
     Questions,
-    /// What comes on stdin are no frames; why.
+    /// What comes from the plugin are no frames; why.
     Nonsense(String),
+    /// The plugin is gone.
+    Alone,
 }
 
-fn carry(connection: Connection) -> ExitCode {
+fn carry(connection: Connection, way: Way) -> ExitCode {
+    let is_exec = matches!(way, Way::Exec);
+    let Ok((mut questions, answers)) = way.ends() else { return ExitCode::FAILURE };
     let clock = Arc::new(Clock { begun: Instant::now(), last_ms: AtomicU64::new(0) });
     let (ended_tx, ended_rx) = channel();
     let Connection { mut from, mut to } = connection;
-    let (Ok(stdin), Ok(stdout)) = (unbuffered(io::stdin()), unbuffered(io::stdout())) else { return ExitCode::FAILURE };
-    spawn(&clock, &ended_tx, move |clock| {
+    spawn(&clock, &ended_tx, move |clock, tell| {
         // Whichever of the two broke: the plugin's own protocol notices.
-        let _ = carry_answers(&mut from, stdout, clock);
-        Ended::Answers
+        let _ = carry_answers(&mut from, answers, clock);
+        tell(Ended::Answers);
     });
-    spawn(&clock, &ended_tx, move |clock| {
-        let carried = carry_questions(stdin, &mut to, clock);
+    spawn(&clock, &ended_tx, move |clock, tell| {
+        let carried = carry_questions(&mut questions, &mut to, clock);
         to.end();
-        match carried {
+        tell(match carried {
             Err(error) if error.kind() == io::ErrorKind::InvalidData => Ended::Nonsense(error.to_string()),
             _ => Ended::Questions,
+        });
+        if !is_exec {
+            // Left unread, it would have the end of this connection throw away what was answered and not taken yet.
+            let _ = io::copy(&mut questions, &mut io::sink());
+            tell(Ended::Alone);
         }
     });
-    let mut wait = Duration::from_secs(BEAT_SECONDS);
+    if !is_exec {
+        spawn(&clock, &ended_tx, |_, tell| {
+            // Nothing comes there: it ends with the exec.
+            let _ = unbuffered(io::stdin()).and_then(|mut stdin| io::copy(&mut stdin, &mut io::sink()));
+            tell(Ended::Alone);
+        });
+    }
+    let (mut wait, mut answered) = (Duration::from_secs(BEAT_SECONDS), false);
     loop {
         match ended_rx.recv_timeout(wait) {
-            Ok(Ended::Answers) => return ExitCode::SUCCESS,
+            Ok(Ended::Answers) if is_exec => return ExitCode::SUCCESS,
+            Ok(Ended::Answers) => (wait, answered) = (LINGER, true),
             Ok(Ended::Questions) => wait = LINGER,
             Ok(Ended::Nonsense(why)) => {
                 // Where nobody reads it, the exit code says enough.
                 let _ = writeln!(io::stderr(), "{why}");
                 return ExitCode::FAILURE;
             }
-            Err(RecvTimeoutError::Disconnected) => return ExitCode::SUCCESS,
+            Ok(Ended::Alone) if !answered => return ExitCode::FAILURE,
+            Ok(Ended::Alone) | Err(RecvTimeoutError::Disconnected) => return ExitCode::SUCCESS,
+            Err(RecvTimeoutError::Timeout) if answered => return ExitCode::SUCCESS,
             // Nobody asks any more, and the other side has nothing to say and does not end either.
             Err(RecvTimeoutError::Timeout) if wait == LINGER && clock.quiet() >= LINGER => return ExitCode::SUCCESS,
             Err(RecvTimeoutError::Timeout) if clock.quiet() >= Duration::from_secs(ABANDONED_SECONDS) => {
@@ -177,10 +150,10 @@ fn carry(connection: Connection) -> ExitCode {
     }
 }
 
-fn spawn(clock: &Arc<Clock>, ended_tx: &Sender<Ended>, work: impl FnOnce(&Clock) -> Ended + Send + 'static) {
+fn spawn(clock: &Arc<Clock>, ended_tx: &Sender<Ended>, work: impl FnOnce(&Clock, &dyn Fn(Ended)) + Send + 'static) {
     let (clock, ended_tx) = (Arc::clone(clock), ended_tx.clone());
     // The process is on its way out when nobody listens.
-    thread::spawn(move || drop(ended_tx.send(work(&clock))));
+    thread::spawn(move || work(&clock, &|ended| drop(ended_tx.send(ended))));
 }
 
 /// The standard library's own would write what follows the last line feed for itself.
@@ -205,52 +178,26 @@ impl Clock {
     }
 }
 
-/// Until the other side ends, as it comes: what waits together goes together.
+/// Until the other side ends, and that it has: as it comes, what waits together goes together.
 fn carry_answers(from: &mut impl Read, mut to: impl Write, clock: &Clock) -> io::Result<()> {
     let (mut packer, mut content, mut frame) = (Packer::default(), vec![0; CONTENT_BYTES], Vec::new());
-    let mut pace = Pace::default();
     loop {
-        let count = read(from, &mut content)?;
-        if count == 0 {
-            return Ok(());
-        }
+        // One that was reset has ended, too.
+        let count = read(from, &mut content).unwrap_or_default();
         frame.clear();
-        match pace.is_fast {
-            true => Packer::copy(&content[..count], &mut frame),
-            false => packer.pack(&content[..count], &mut frame),
-        };
+        if count == 0 {
+            Packer::end(&mut frame);
+            return to.write_all(&frame);
+        }
+        packer.pack(&content[..count], &mut frame);
         let begun = Instant::now();
         to.write_all(&frame)?;
-        pace.took(count, begun.elapsed());
+        packer.took(count, begun.elapsed());
         clock.tick();
     }
 }
 
-/// How fast content is taken off our hands: where that is faster than it could be packed, packing would only hold it up.
-#[derive(Default)]
-struct Pace {
-    bytes: usize,
-    time: Duration,
-    is_fast: bool,
-}
-
-impl Pace {
-    /// Content that is judged together: more than what pipes and sockets on the way hold.
-    const JUDGED: usize = 4 << 20;
-    /// Bytes a second that LZ4 makes nothing faster of, on a slow core.
-    const FAST: usize = 100 << 20;
-
-    fn took(&mut self, bytes: usize, time: Duration) {
-        self.bytes += bytes;
-        self.time += time;
-        if self.bytes >= Self::JUDGED {
-            let is_fast = self.time.as_secs_f64() * Self::FAST as f64 <= self.bytes as f64;
-            *self = Self { is_fast, ..Self::default() };
-        }
-    }
-}
-
-/// Until stdin ends, or says that nothing follows.
+/// Until nothing comes any more, or it says that nothing follows.
 fn carry_questions(mut from: impl Read, to: &mut impl Write, clock: &Clock) -> io::Result<()> {
     let (mut unpacker, mut came) = (Unpacker::default(), vec![0; CONTENT_BYTES]);
     loop {

@@ -11,6 +11,7 @@ pub mod ephemeral;
 pub mod error;
 pub mod exec;
 pub mod flags;
+pub mod forward;
 pub mod helm;
 pub mod helper;
 pub mod image;
@@ -22,6 +23,7 @@ pub mod owner;
 pub mod payload;
 pub mod pods;
 mod proxy;
+mod pump;
 pub mod quit;
 pub mod rebind;
 pub mod relay;
@@ -42,6 +44,7 @@ pub mod workload;
 mod workload_pods;
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use kube::api::PatchParams;
 use tokio::sync::OnceCell;
@@ -80,6 +83,8 @@ pub struct Cluster {
     /// What the user said about the connection, for a program that connects by itself.
     pub flags: Arc<ConnectionFlags>,
     features: Arc<OnceCell<version::Features>>,
+    /// No port could be forwarded: it is not tried again.
+    forwards_nothing: Arc<AtomicBool>,
 }
 
 impl Cluster {
@@ -124,5 +129,6 @@ pub async fn connect_in(flags: &ConnectionFlags, environment: &Environment) -> R
         source: settings.source,
         flags: Arc::new(flags.clone()),
         features: Arc::new(OnceCell::new()),
+        forwards_nothing: Arc::default(),
     })
 }

@@ -1,21 +1,20 @@
 //! Asking sidecars to end, by the endpoints that their makers have for it.
 
+use std::io;
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::{Container, Pod};
 use kube::ResourceExt as _;
-use kube::api::Api;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::time::timeout;
 
 use super::Cluster;
-use super::error::Context as _;
+use super::exec::Limits;
 use super::pods::command_line;
 use crate::failure::{Failure, Result};
 
 /// How long a sidecar may take to answer.
 const ANSWER: Duration = Duration::from_secs(10);
-/// Bytes of an answer that tell how it went.
+/// The first bytes of an answer tell how it went.
 const STATUS: usize = 64;
 
 /// Where a sidecar listens for being asked to end.
@@ -69,16 +68,22 @@ pub async fn ask(cluster: &Cluster, pod: &Pod, door: &Door) -> Result<()> {
 }
 
 async fn request(cluster: &Cluster, pod: &Pod, door: &Door) -> Result<()> {
-    let (name, Door { container, port, path }) = (pod.name_any(), door);
-    let api: Api<Pod> = Api::namespaced(cluster.client.clone(), &pod.namespace().unwrap_or_default());
-    let mut forwarded = api.portforward(&name, &[*port]).await.doing(format!("forward a port to pod/{name}"))?;
+    let Door { container, port, path } = door;
+    let limits = Limits::default();
+    let forward = cluster.forward(&pod.namespace().unwrap_or_default(), &pod.name_any(), limits).await?;
     let broken = |why: String| Failure::failed(format!("container {container} can't be asked to end on port {port}")).fact(why);
-    let mut stream = forwarded.take_stream(*port).ok_or_else(|| broken("the port was not forwarded".to_owned()))?;
     let words = format!("POST {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
-    stream.write_all(words.as_bytes()).await.map_err(|error| broken(error.to_string()))?;
-    stream.flush().await.map_err(|error| broken(error.to_string()))?;
-    let mut answer = Vec::new();
-    (&mut stream).take(STATUS as u64).read_to_end(&mut answer).await.map_err(|error| broken(error.to_string()))?;
+    let asked = async {
+        let mut opened = forward.port(*port, limits)?;
+        opened.send(words.as_bytes()).await?;
+        let mut answer = Vec::new();
+        while answer.len() < STATUS && opened.wait().await? {
+            answer.extend_from_slice(opened.unread());
+            opened.consume(opened.unread().len());
+        }
+        Ok::<_, io::Error>(answer)
+    };
+    let answer = asked.await.map_err(|error| broken(error.to_string()))?;
     let status = String::from_utf8_lossy(&answer).split_whitespace().nth(1).unwrap_or_default().to_owned();
     if status.starts_with('2') { Ok(()) } else { Err(broken(format!("it answered {status:?}"))) }
 }

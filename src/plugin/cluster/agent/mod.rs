@@ -2,6 +2,7 @@
 
 mod answer;
 
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use dbmig_wire::{AgentError, Call, ErrorKind, Hello};
@@ -14,7 +15,8 @@ pub use self::answer::AskError;
 use self::answer::{SILENCE, STDERR_BYTES, SoFar, converse, converse_counting, decode, ended, line};
 use super::Cluster;
 use super::error::translate;
-use super::exec::{Command, Process};
+use super::exec::{Command, Limits, Process};
+use super::forward::Forward;
 use super::helper::{CONTAINER, Helper};
 use super::payload::Payload;
 use super::upload::{ANY_SERVER, Upload, Way, upload, ways};
@@ -25,6 +27,8 @@ use crate::shutdown::Stop;
 
 /// How long a job may be out of reach before the command gives up; the job itself goes on.
 const OUT_OF_REACH: Duration = Duration::from_secs(150);
+/// Time for the API server to forward ports: without that there is another way.
+const FORWARDED: Duration = Duration::from_secs(5);
 
 /// A container that our binary is to get into.
 struct Place<'a> {
@@ -302,6 +306,19 @@ impl Agent {
 
     async fn ask_to_stop(&self, job: &str) -> std::result::Result<(), AskError> {
         converse(self.run(&["stop", &self.dir, job]).await?, None).await.map(drop)
+    }
+
+    /// A way to ports of its pod; `None`: there is none, which is not asked twice.
+    pub(super) async fn forward(&self) -> Option<Forward> {
+        if self.cluster.forwards_nothing.load(Ordering::Relaxed) {
+            return None;
+        }
+        let opened = self.cluster.forward(&self.namespace, &self.pod, Limits { open: FORWARDED, ..Limits::default() }).await;
+        let refused = |failure: &Failure| {
+            tracing::debug!(?failure, "no port can be forwarded");
+            self.cluster.forwards_nothing.store(true, Ordering::Relaxed);
+        };
+        opened.inspect_err(refused).ok()
     }
 
     /// Runs the agent with arguments of its own, for raw bytes.

@@ -6,9 +6,10 @@ use std::task::{Context, Poll, ready};
 
 use bytes::{Buf as _, Bytes};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio_tungstenite::tungstenite::Message;
 use tokio_util::sync::PollSender;
 
-use super::stream::Frame;
+use super::stream::{end_of_stdin, stdin_with};
 use super::{FRAME_BYTES, Outcome, Output, Outputs, Process, keep};
 
 /// The first bytes that it says on stderr are enough to know what is wrong, in bytes.
@@ -18,7 +19,7 @@ const STDERR_BYTES: usize = 1024;
 ///
 /// A command that ended well ends the stream; any other end is an error that says how it ended.
 pub struct Duplex {
-    frames: PollSender<Frame>,
+    frames: PollSender<Message>,
     outputs: Outputs,
     half_close: bool,
     unread: Bytes,
@@ -64,7 +65,7 @@ impl Duplex {
         // What closed it comes out of reading.
         let closed = |_| io::Error::new(io::ErrorKind::BrokenPipe, "the remote command takes no more input");
         ready!(self.frames.poll_reserve(cx)).map_err(closed)?;
-        Poll::Ready(self.frames.send_item(Frame::stdin_with(size, fill)).map_err(closed))
+        Poll::Ready(self.frames.send_item(stdin_with(size, fill)).map_err(closed))
     }
 
     fn end(&self, outcome: &Outcome) -> io::Result<()> {
@@ -109,7 +110,7 @@ impl AsyncWrite for Duplex {
         // With v4 there is no way to say it: the remote program learns when this is dropped.
         if self.half_close && ready!(self.frames.poll_reserve(cx)).is_ok() {
             // Ended already: there is nobody left to tell.
-            let _ = self.frames.send_item(Frame::end_of_stdin());
+            let _ = self.frames.send_item(end_of_stdin());
         }
         self.half_close = false;
         Poll::Ready(Ok(()))

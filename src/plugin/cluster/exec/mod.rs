@@ -16,6 +16,7 @@ use bytes::Bytes;
 use kube::api::AttachParams;
 use kube::core::Request;
 use tokio::sync::mpsc;
+use tokio_tungstenite::tungstenite::Message;
 
 pub use self::duplex::Duplex;
 pub use self::lines::{Line, Lines};
@@ -165,7 +166,7 @@ pub struct Process {
 
 /// The stdin of a command.
 pub struct Input {
-    frames: mpsc::Sender<stream::Frame>,
+    frames: mpsc::Sender<Message>,
     half_close: bool,
 }
 
@@ -261,7 +262,7 @@ impl Input {
     /// As [`Process::write`].
     pub async fn write(&mut self, bytes: &[u8]) -> Result<()> {
         for piece in bytes.chunks(FRAME_BYTES) {
-            let sent = self.frames.send(stream::Frame::stdin(piece)).await;
+            let sent = self.frames.send(stream::stdin(piece)).await;
             sent.map_err(|_| Failure::failed("the remote command takes no more input"))?;
         }
         Ok(())
@@ -271,7 +272,7 @@ impl Input {
     pub async fn close(&mut self) {
         if self.half_close {
             // Ended already: there is nobody left to tell.
-            let _ = self.frames.send(stream::Frame::end_of_stdin()).await;
+            let _ = self.frames.send(stream::end_of_stdin()).await;
         }
     }
 }

@@ -1,22 +1,22 @@
-//! The two tasks below a running command: one only reads the socket, one only writes it. Neither ever waits for the other.
+//! The two tasks below a running command.
 //!
 //! The first byte of each frame is its channel (apimachinery, `remotecommand/constants.go`).
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
-use futures::stream::{SplitSink, SplitStream};
-use futures::{SinkExt as _, StreamExt as _};
+use futures::StreamExt as _;
+use futures::stream::SplitStream;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::mpsc;
 use tokio::task::{AbortHandle, JoinHandle};
-use tokio::time::{MissedTickBehavior, interval, timeout};
+use tokio::time::timeout;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::{Error, Message};
 
 use super::outcome::{Evidence, Outcome};
 use super::{Limits, Output};
+use crate::cluster::pump::{self, Sending};
 
 const STDIN: u8 = 0;
 const STDOUT: u8 = 1;
@@ -24,30 +24,24 @@ const STDERR: u8 = 2;
 const STATUS: u8 = 3;
 const CLOSE: u8 = 255;
 
-/// Frames that may wait on their way to the socket.
-const INPUT_FRAMES: usize = 8;
 /// Pieces of output that may wait for their reader.
 const OUTPUT_PIECES: usize = 64;
 
-/// A frame on its way to the remote side.
-pub(super) struct Frame(Bytes);
+/// Stdin on its way to the remote side.
+pub(super) fn stdin(bytes: &[u8]) -> Message {
+    stdin_with(bytes.len(), |frame| frame.extend_from_slice(bytes))
+}
 
-impl Frame {
-    pub(super) fn stdin(bytes: &[u8]) -> Self {
-        Self::stdin_with(bytes.len(), |frame| frame.extend_from_slice(bytes))
-    }
+/// What `fill` appends, about so many bytes.
+pub(super) fn stdin_with(size: usize, fill: impl FnOnce(&mut Vec<u8>)) -> Message {
+    let mut frame = Vec::with_capacity(size + 1);
+    frame.push(STDIN);
+    fill(&mut frame);
+    Message::Binary(frame.into())
+}
 
-    /// What `fill` appends, about so many bytes.
-    pub(super) fn stdin_with(size: usize, fill: impl FnOnce(&mut Vec<u8>)) -> Self {
-        let mut frame = Vec::with_capacity(size + 1);
-        frame.push(STDIN);
-        fill(&mut frame);
-        Self(frame.into())
-    }
-
-    pub(super) fn end_of_stdin() -> Self {
-        Self(Bytes::from_static(&[CLOSE, STDIN]))
-    }
+pub(super) fn end_of_stdin() -> Message {
+    Message::Binary(Bytes::from_static(&[CLOSE, STDIN]))
 }
 
 /// Ends the tasks, and with them the connection, when dropped.
@@ -65,54 +59,24 @@ impl Drop for Tasks {
     }
 }
 
-pub(super) fn spawn<S>(socket: WebSocketStream<S>, limits: Limits) -> (mpsc::Sender<Frame>, mpsc::Receiver<Output>, Tasks)
+pub(super) fn spawn<S>(socket: WebSocketStream<S>, limits: Limits) -> (mpsc::Sender<Message>, mpsc::Receiver<Output>, Tasks)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let (sink, stream) = socket.split();
-    let (frames_tx, frames_rx) = mpsc::channel(INPUT_FRAMES);
+    let (frames_tx, frames_rx) = mpsc::channel(pump::WAITING);
     let (items_tx, items_rx) = mpsc::channel(OUTPUT_PIECES);
-    let sending = Arc::new(AtomicBool::new(false));
-    let writer = tokio::spawn(write(sink, frames_rx, limits, Arc::clone(&sending)));
+    let sending = Sending::default();
+    let writer = tokio::spawn(pump::write(sink, frames_rx, || Message::Ping(Bytes::new()), limits, Arc::clone(&sending)));
     let tasks = vec![writer.abort_handle()];
     let reader = tokio::spawn(Reader { stream, limits, sending, evidence: Evidence::default() }.run(items_tx, writer));
     (frames_tx, items_rx, Tasks([tasks, vec![reader.abort_handle()]].concat()))
 }
 
-async fn write<S>(
-    mut sink: SplitSink<WebSocketStream<S>, Message>,
-    mut frames: mpsc::Receiver<Frame>,
-    limits: Limits,
-    sending: Arc<AtomicBool>,
-) where
-    S: AsyncRead + AsyncWrite + Unpin,
-{
-    let mut pings = interval(limits.ping);
-    pings.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut more = true;
-    loop {
-        let message = tokio::select! {
-            biased;
-            _ = pings.tick() => Message::Ping(Bytes::new()),
-            frame = frames.recv(), if more => match frame {
-                Some(Frame(bytes)) => Message::Binary(bytes),
-                None => { more = false; continue; }
-            },
-        };
-        sending.store(true, Ordering::Relaxed);
-        let sent = sink.send(message).await;
-        sending.store(false, Ordering::Relaxed);
-        if sent.is_err() {
-            // The reader sees the same broken connection and says so.
-            return;
-        }
-    }
-}
-
 struct Reader<S> {
     stream: SplitStream<WebSocketStream<S>>,
     limits: Limits,
-    sending: Arc<AtomicBool>,
+    sending: Sending,
     evidence: Evidence,
 }
 
@@ -178,20 +142,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Reader<S> {
     }
 
     async fn message(&mut self) -> Result<Message, String> {
-        let mut quiet = std::time::Duration::ZERO;
-        loop {
-            match timeout(self.limits.silence, self.stream.next()).await {
-                Ok(Some(Ok(message))) => return Ok(message),
-                Ok(Some(Err(error))) => return Err(broken(&error)),
-                Ok(None) => return Err("the connection ended before the server told the exit status".to_owned()),
-                Err(_) => quiet += self.limits.silence,
-            }
-            if !self.sending.load(Ordering::Relaxed) || quiet >= self.limits.stall {
-                return Err(format!(
-                    "the connection is dead: nothing came for {} s, not even the answer to a ping",
-                    quiet.as_secs_f64()
-                ));
-            }
+        match pump::read(&mut self.stream, &self.limits, &self.sending).await {
+            Ok(Some(Ok(message))) => Ok(message),
+            Ok(Some(Err(error))) => Err(broken(&error)),
+            Ok(None) => Err("the connection ended before the server told the exit status".to_owned()),
+            Err(quiet) => Err(pump::dead(quiet)),
         }
     }
 }
