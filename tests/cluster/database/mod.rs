@@ -6,5 +6,6 @@ mod find;
 pub(crate) mod image;
 pub(crate) mod mariadb;
 pub(crate) mod postgres;
+mod relay;
 pub(crate) mod server;
 pub(crate) mod stuck;
