@@ -1,4 +1,4 @@
-//! A connection from inside the pod, carried over stdin and stdout in frames. Must not know what is said on it.
+//! A connection from inside the pod, carried in frames over stdin and stdout or over a port of the pod's own. Must not know what is said on it.
 
 mod connect;
 mod listener;

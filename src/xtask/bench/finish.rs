@@ -19,6 +19,8 @@ const NAMESPACE: &str = "dbmig-bench-finish";
 const GOAL: f64 = 5.0;
 /// Seconds of writing that are followed before the end begins.
 const WARM: u64 = 20;
+/// Rows a second that are written.
+const RATE: &str = "500";
 
 /// How a database is cut over.
 #[derive(Clone, Copy)]
@@ -144,7 +146,7 @@ impl Bench {
         for (name, version) in [("pg15", "15"), ("pg17", "17")] {
             self.apply(&server.replace("@NAME@", name).replace("@VERSION@", version))?;
         }
-        self.apply(&read("applications.yaml")?)?;
+        self.apply(&read("applications.yaml")?.replace("@RATE@", RATE))?;
         self.until("both servers are there", || {
             self.capture(&["wait", "--for=condition=Ready", "--timeout=1s", "pod", "pg15-0", "pg17-0", "shell"]).is_ok()
         })?;

@@ -15,7 +15,8 @@ const ROLE: &str = r#"{"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "Ro
     {"apiGroups": [""], "resources": ["pods/exec"], "verbs": ["get", "create"]}]}"#;
 const BYTES: usize = 3 << 20;
 /// What an agent's relay is called with shows which process it is.
-const KILL: &str = "for p in /proc/[0-9]*; do tr '\\0' ' ' <$p/cmdline | grep -q ' rela[y] 127' && kill -9 ${p#/proc/}; done; true";
+const KILL: &str =
+    "for p in /proc/[0-9]*; do tr '\\0' ' ' <$p/cmdline | grep -q ' rela[y] 127' && kill -9 ${p#/proc/}; done; true";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn bytes_go_by_a_forwarded_port_and_by_exec_for_who_may_not_forward_any() {
@@ -39,8 +40,7 @@ async fn bytes_go_by_a_forwarded_port_and_by_exec_for_who_may_not_forward_any() 
         let mut content = vec![0; BYTES];
         rand::rng().fill(content.as_mut_slice());
         let mut answer = vec![0; BYTES];
-        let (sent, read) = tokio::join!(into.write_all(&content), from.read_exact(&mut answer));
-        (sent.unwrap(), read.unwrap());
+        tokio::try_join!(into.write_all(&content), from.read_exact(&mut answer)).unwrap();
         assert!(answer == content, "{expected}");
         // An agent that dies is no server that has ended.
         within(KILL);
