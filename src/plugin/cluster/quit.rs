@@ -69,12 +69,11 @@ pub async fn ask(cluster: &Cluster, pod: &Pod, door: &Door) -> Result<()> {
 
 async fn request(cluster: &Cluster, pod: &Pod, door: &Door) -> Result<()> {
     let Door { container, port, path } = door;
-    let limits = Limits::default();
-    let forward = cluster.forward(&pod.namespace().unwrap_or_default(), &pod.name_any(), limits).await?;
+    let forward = cluster.forward(&pod.namespace().unwrap_or_default(), &pod.name_any(), Limits::default()).await?;
     let broken = |why: String| Failure::failed(format!("container {container} can't be asked to end on port {port}")).fact(why);
     let words = format!("POST {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
     let asked = async {
-        let mut opened = forward.port(*port, limits)?;
+        let mut opened = forward.port(*port)?;
         opened.send(words.as_bytes()).await?;
         let mut answer = Vec::new();
         while answer.len() < STATUS && opened.wait().await? {

@@ -16,6 +16,7 @@ use bytes::Bytes;
 use kube::api::AttachParams;
 use kube::core::Request;
 use tokio::sync::mpsc;
+use tokio::task::JoinSet;
 use tokio_tungstenite::tungstenite::Message;
 
 pub use self::duplex::Duplex;
@@ -174,7 +175,7 @@ pub struct Input {
 pub struct Outputs {
     items: mpsc::Receiver<Output>,
     ended: Option<Outcome>,
-    _tasks: stream::Tasks,
+    _tasks: JoinSet<()>,
 }
 
 impl Process {
@@ -187,7 +188,7 @@ impl Process {
     fn ended(outcome: Outcome) -> Self {
         let (frames, _) = mpsc::channel(1);
         let (_, items) = mpsc::channel(1);
-        let outputs = Outputs { items, ended: Some(outcome), _tasks: stream::Tasks::none() };
+        let outputs = Outputs { items, ended: Some(outcome), _tasks: JoinSet::new() };
         Self { input: Input { frames, half_close: true }, outputs }
     }
 

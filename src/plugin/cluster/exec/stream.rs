@@ -1,4 +1,4 @@
-//! The two tasks below a running command.
+//! The two tasks below a running command. They end, and with them the connection, when their set is dropped.
 //!
 //! The first byte of each frame is its channel (apimachinery, `remotecommand/constants.go`).
 
@@ -9,7 +9,7 @@ use futures::StreamExt as _;
 use futures::stream::SplitStream;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::mpsc;
-use tokio::task::{AbortHandle, JoinHandle};
+use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::timeout;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::{Error, Message};
@@ -44,22 +44,7 @@ pub(super) fn end_of_stdin() -> Message {
     Message::Binary(Bytes::from_static(&[CLOSE, STDIN]))
 }
 
-/// Ends the tasks, and with them the connection, when dropped.
-pub(super) struct Tasks(Vec<AbortHandle>);
-
-impl Tasks {
-    pub(super) fn none() -> Self {
-        Self(Vec::new())
-    }
-}
-
-impl Drop for Tasks {
-    fn drop(&mut self) {
-        self.0.iter().for_each(AbortHandle::abort);
-    }
-}
-
-pub(super) fn spawn<S>(socket: WebSocketStream<S>, limits: Limits) -> (mpsc::Sender<Message>, mpsc::Receiver<Output>, Tasks)
+pub(super) fn spawn<S>(socket: WebSocketStream<S>, limits: Limits) -> (mpsc::Sender<Message>, mpsc::Receiver<Output>, JoinSet<()>)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
@@ -67,10 +52,10 @@ where
     let (frames_tx, frames_rx) = mpsc::channel(pump::WAITING);
     let (items_tx, items_rx) = mpsc::channel(OUTPUT_PIECES);
     let sending = Sending::default();
-    let writer = tokio::spawn(pump::write(sink, frames_rx, || Message::Ping(Bytes::new()), limits, Arc::clone(&sending)));
-    let tasks = vec![writer.abort_handle()];
-    let reader = tokio::spawn(Reader { stream, limits, sending, evidence: Evidence::default() }.run(items_tx, writer));
-    (frames_tx, items_rx, Tasks([tasks, vec![reader.abort_handle()]].concat()))
+    let mut tasks = JoinSet::new();
+    let writer = tasks.spawn(pump::write(sink, frames_rx, || Message::Ping(Bytes::new()), limits, Arc::clone(&sending)));
+    tasks.spawn(Reader { stream, limits, sending, evidence: Evidence::default() }.run(items_tx, writer));
+    (frames_tx, items_rx, tasks)
 }
 
 struct Reader<S> {
@@ -81,7 +66,7 @@ struct Reader<S> {
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Reader<S> {
-    async fn run(mut self, items: mpsc::Sender<Output>, writer: JoinHandle<()>) {
+    async fn run(mut self, items: mpsc::Sender<Output>, writer: AbortHandle) {
         let outcome = self.until_end(&items).await;
         // Whoever waits to write learns that it is over before the outcome can block.
         writer.abort();

@@ -40,7 +40,10 @@ const PIECES: usize = 64;
 const READ_BYTES: usize = 128 << 10;
 
 /// A way to the ports of a pod, for one connection.
-pub struct Forward(TokioIo<Upgraded>);
+pub struct Forward {
+    upgraded: TokioIo<Upgraded>,
+    limits: Limits,
+}
 
 impl Cluster {
     /// Opens a way to the ports of a pod. Whether anybody listens there only shows in a [`Port`].
@@ -63,7 +66,7 @@ impl Cluster {
         match response.status() {
             StatusCode::SWITCHING_PROTOCOLS => {
                 let upgraded = hyper::upgrade::on(response).await.map_err(|error| failed(error.to_string()))?;
-                Ok(Forward(TokioIo::new(upgraded)))
+                Ok(Forward { upgraded: TokioIo::new(upgraded), limits })
             }
             status => Err(failed(format!("the API server was asked to switch to {PROTOCOL} and answered {status}"))),
         }
@@ -75,8 +78,9 @@ impl Forward {
     ///
     /// # Errors
     /// zlib refuses to pack what opens it.
-    pub fn port(self, port: u16, limits: Limits) -> io::Result<Port> {
-        let (read, write) = tokio::io::split(self.0);
+    pub fn port(self, port: u16) -> io::Result<Port> {
+        let Self { upgraded, limits } = self;
+        let (read, write) = tokio::io::split(upgraded);
         let (frames_tx, frames_rx) = mpsc::channel(pump::WAITING);
         let (pieces_tx, pieces) = mpsc::channel(PIECES);
         let first = spdy::open(port)?;
@@ -171,12 +175,7 @@ struct Reader {
 
 impl Reader {
     async fn run(mut self, pieces: mpsc::Sender<io::Result<Bytes>>) {
-        loop {
-            let piece = match self.next().await {
-                Ok(Some(piece)) => Ok(piece),
-                Ok(None) => return,
-                Err(error) => Err(error),
-            };
+        while let Some(piece) = self.next().await.transpose() {
             let broken = piece.is_err();
             // Nobody listens any more: nobody needs to know.
             if pieces.send(piece).await.is_err() || broken {

@@ -10,7 +10,7 @@ use dbmig_wire::relay::{ADMITTED, BY_EXEC, BY_PORT};
 use tokio::io::AsyncWriteExt as _;
 use tokio::time::timeout;
 
-use crate::cluster::exec::{Duplex, Limits};
+use crate::cluster::exec::Duplex;
 use crate::cluster::forward::{Forward, Port};
 
 /// Time for the agent to let us in: it is a round trip away.
@@ -29,21 +29,18 @@ impl Way {
     /// # Errors
     /// The agent can't be told which way it is.
     pub(super) async fn choose(mut exec: Duplex, forward: Option<Forward>, listener: Option<Listener>) -> io::Result<Self> {
-        let entered = match forward.zip(listener) {
-            Some((forward, listener)) => timeout(PATIENCE, enter(forward, listener)).await,
-            None => Ok(Ok(None)),
-        };
-        let port = entered.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
-        if let Err(error) = &port {
-            tracing::debug!(%error, "the relay goes by exec: its port can't be entered");
+        if let Some((forward, listener)) = forward.zip(listener) {
+            let entered = timeout(PATIENCE, enter(forward, listener)).await;
+            match entered.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())) {
+                Ok(port) => {
+                    exec.write_u8(BY_PORT).await?;
+                    return Ok(Self::Port(port, exec));
+                }
+                Err(error) => tracing::debug!(%error, "the relay goes by exec: its port can't be entered"),
+            }
         }
-        let port = port.ok().flatten();
-        let said = if port.is_some() { BY_PORT } else { BY_EXEC };
-        exec.write_u8(said).await?;
-        Ok(match port {
-            Some(port) => Self::Port(port, exec),
-            None => Self::Exec(exec),
-        })
+        exec.write_u8(BY_EXEC).await?;
+        Ok(Self::Exec(exec))
     }
 
     /// What came and was not taken yet.
@@ -68,8 +65,8 @@ impl Way {
             Self::Exec(exec) => exec.poll_unread(cx),
             Self::Port(port, exec) => match port.poll_unread(cx) {
                 Poll::Ready(Ok(true)) => Poll::Ready(Ok(true)),
-                // The agent knows best why.
-                Poll::Ready(Ok(false)) => exec.poll_unread(cx),
+                // The agent knows best why; what it says on its stdout is no part of this.
+                Poll::Ready(Ok(false)) => exec.poll_unread(cx).map_ok(|_| false),
                 Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
                 // Its signs of life are taken, too, and what it dies of is not waited for.
                 Poll::Pending => match exec.poll_unread(cx) {
@@ -95,12 +92,12 @@ impl Way {
 }
 
 /// The connection that the agent has admitted us by.
-async fn enter(forward: Forward, listener: Listener) -> io::Result<Option<Port>> {
-    let mut port = forward.port(listener.port, Limits::default())?;
+async fn enter(forward: Forward, listener: Listener) -> io::Result<Port> {
+    let mut port = forward.port(listener.port)?;
     port.send(listener.token.as_bytes()).await?;
     if !port.wait().await? || port.unread().first() != Some(&ADMITTED) {
         return Err(io::ErrorKind::PermissionDenied.into());
     }
     port.consume(1);
-    Ok(Some(port))
+    Ok(port)
 }

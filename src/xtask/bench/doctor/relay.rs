@@ -90,12 +90,8 @@ async fn main() -> Outcome<()> {
     let cluster = connect(&ConnectionFlags::default()).await?;
     let agent = Agent::install(&cluster, namespace, pod, pod, &["/tmp".to_owned()], "amd64").await?;
     let ports = ports.iter().map(|port| port.parse()).collect::<Result<Vec<u16>, _>>()?;
-    let [echo, source, sink, forwarded @ ..] = ports.as_slice() else { return Err("ports are missing".into()) };
-    let [forwarded_echo, forwarded_source, forwarded_sink] = forwarded else { return Err("three ports are missing".into()) };
-    let ways = [
-        (Way::Relay(Box::new(agent)), [*echo, *source, *sink]),
-        (Way::Tcp, [*forwarded_echo, *forwarded_source, *forwarded_sink]),
-    ];
+    let (&[of_pod, of_machine], []) = ports.as_chunks() else { return Err("it takes three ports of each way".into()) };
+    let ways = [(Way::Relay(Box::new(agent)), of_pod), (Way::Tcp, of_machine)];
     let content = std::fs::read(file)?;
     let mut times = [[vec![], vec![], vec![]], [vec![], vec![], vec![]]];
     for _ in 0..TRANSFERS {
